@@ -1,0 +1,94 @@
+"""nbgrader's Execute step with the judge in it: check cells run outside the student's kernel."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.blocking.client import BlockingKernelClient
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbclient.util import run_sync
+from nbformat import NotebookNode
+from nbgrader import utils
+from nbgrader.preprocessors import Execute
+
+from tlcore.grading.judge import Judge, Link
+
+
+def is_check(cell: NotebookNode) -> bool:
+    """Tell whether a cell is graded by running it."""
+    return bool(cell.cell_type == "code" and utils.is_grade(cell) and not utils.is_solution(cell))
+
+
+@contextmanager
+def linked(manager: Any) -> Iterator[Link]:
+    """Open a `Link` to the kernel of a (sync or async) kernel manager."""
+    client = BlockingKernelClient()
+    client.load_connection_info(manager.get_connection_info())
+    client.start_channels(shell=True, iopub=False, stdin=False, hb=False, control=False)
+    folder = tempfile.mkdtemp(prefix="tlcore-")
+    try:
+        yield Link(
+            client,
+            Path(folder),
+            alive=lambda: bool(run_sync(manager.is_alive)()),
+            interrupt=lambda: run_sync(manager.interrupt_kernel)(),
+        )
+    finally:
+        client.stop_channels()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class JudgedExecute(Execute):
+    """Execute a submission: its own cells in its kernel, the check cells in this process."""
+
+    def preprocess(
+        self, nb: NotebookNode, resources: Any = None, km: Any = None
+    ) -> tuple[NotebookNode, dict[str, Any]]:
+        self._link: Any = None
+        self._judge: Judge | None = None
+        self._gone = ""
+        self._cells: list[str] = []
+        try:
+            return super().preprocess(nb, resources, km)  # type: ignore[no-any-return]
+        finally:
+            if self._link:
+                self._link.__exit__(None, None, None)
+
+    def preprocess_cell(
+        self, cell: NotebookNode, resources: dict[str, Any], index: int
+    ) -> tuple[NotebookNode, dict[str, Any]]:
+        if cell.cell_type != "code":
+            return cell, resources
+        if is_check(cell):
+            judge = self._judge or self._open(resources)
+            cell.outputs = [NotebookNode(o) for o in judge.outputs(cell.source, list(self._cells))]
+            self._gone = judge.link.gone
+            return cell, resources
+        self._cells.append(cell.source)
+        if self._gone:
+            cell.outputs = [_error("KernelGone", self._gone)]
+            return cell, resources
+        try:
+            return super().preprocess_cell(cell, resources, index)  # type: ignore[no-any-return]
+        except DeadKernelError:
+            self._gone = "this cell ended the Python process it runs in"
+        except CellTimeoutError as error:
+            self._gone = f"this cell could not be stopped: {error}"
+        (self._judge or self._open(resources)).link.gone = self._gone
+        cell.outputs = [*cell.get("outputs", []), _error("KernelGone", self._gone)]
+        return cell, resources
+
+    def _open(self, resources: dict[str, Any]) -> Judge:
+        self._link = linked(self.km)
+        student = resources.get("nbgrader", {}).get("student", "")
+        self._judge = Judge(self._link.__enter__(), submission=student)
+        return self._judge
+
+
+def _error(name: str, text: str) -> NotebookNode:
+    return NotebookNode(output_type="error", ename=name, evalue=text, traceback=[f"{name}: {text}"])

@@ -7,8 +7,8 @@ A name is, in this order,
 3. a module path, such as ``"layer1.0"``: the output of that module's last call;
 4. ``"neck"``: the input of the last linear layer.
 
-The network itself is never touched: we trace a shadow of it, with the same modules in evaluation mode, without
-hooks, and with parameters on the meta device (which have a shape but no memory).
+The network itself is never touched: we trace a shadow of it, with the same modules in evaluation mode,
+without hooks, and with parameters on the meta device (which have a shape but no memory).
 """
 
 from __future__ import annotations
@@ -44,8 +44,14 @@ class Trace:
         return self.model.get_submodule(str(node.target)) if node.op == "call_module" else None
 
     def label(self, node: fx.Node) -> str:
-        """How a person names the node: its module path if it is a module call, else the node name."""
-        return str(node.target) if node.op == "call_module" else node.name
+        """How a person names the node: the module path if it is that module's last call, else the node name."""
+        path = str(node.target)
+        return path if node.op == "call_module" and self.outputs.get(path) is node else node.name
+
+    def outermost(self, node: fx.Node) -> str:
+        """The largest module that ends in this node, or its `label`."""
+        paths = [path for path in self.closes.get(node, []) if path and self.outputs[path] is node]
+        return min(paths, key=lambda path: path.count("."), default=self.label(node))
 
     def names(self) -> list[str]:
         """Every name that `resolve` understands."""
@@ -65,7 +71,9 @@ class Trace:
             return self.outputs[name]
         if name == "neck":
             return self._neck(function, argument)
-        raise ValueError(f"{function}({argument}={name!r}): no node named {name!r}; {nearest(name, self.names())}")
+        raise ValueError(
+            f"{function}({argument}={name!r}): no node named {name!r}; {nearest(name, self.names())}"
+        )
 
     def _neck(self, function: str, argument: str) -> fx.Node:
         linear = [
@@ -74,7 +82,9 @@ class Trace:
             if isinstance(self.module(n), nn.Linear) or n.target in (F.linear, torch._C._nn.linear)
         ]
         if not linear:
-            raise ValueError(f"{function}({argument}='neck'): this network has no linear layer, so it has no neck")
+            raise ValueError(
+                f"{function}({argument}='neck'): this network has no linear layer, so it has no neck"
+            )
         return linear[-1].all_input_nodes[0]
 
 
@@ -131,7 +141,8 @@ def shadow(model: nn.Module, convert: Callable[[torch.Tensor], torch.Tensor]) ->
         twin = copy.deepcopy(model, memo)
     except Exception as error:
         raise TraceError(
-            f"{type(model).__name__} cannot be copied for reading ({error}); remove what copy.deepcopy refuses"
+            f"{type(model).__name__} cannot be copied for reading ({error}); "
+            "remove or replace the attribute that copy.deepcopy refuses"
         ) from error
     for module in twin.modules():
         for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
@@ -181,7 +192,9 @@ def trace(model: nn.Module, *, leaves: Iterable[Any] = (), function: str = "trac
             f"{function}: torch.fx cannot trace {where}: {_first_line(error)} "
             f"Way out: leaf_rules={{{kind}: anatomy.Window(kernel=…, stride=…) | 'pointwise' | 'global'}}"
         ) from error
-    outputs = {path: node for path, value in tracer.calls for node in [_first_node(value)] if node is not None}
+    outputs = {
+        path: node for path, value in tracer.calls for node in [_first_node(value)] if node is not None
+    }
     closes: dict[fx.Node, list[str]] = {}
     for path, value in tracer.calls:
         node = _first_node(value)

@@ -1,9 +1,9 @@
 """Which inputs each output position sees along one axis: a periodic interval map.
 
 For an output ``t`` with phase ``r = t mod period`` the interval is
-``[low[r], high[r]] + advance * (t div period)``. Ordinary nets have period 1 and advance = jump. Composing with
-a layer is a minimum and a maximum over its taps; joining two branches is the hull on their common period. So the
-algebra stays exact for transposed convolutions, uneven adaptive pooling and interpolation.
+``[low[r], high[r]] + advance * (t div period)``. Ordinary nets have period 1 and advance = jump. Composing
+with a layer is a minimum and a maximum over its taps; joining two branches is the hull on their common
+period. So the algebra stays exact for transposed convolutions, uneven adaptive pooling and interpolation.
 
 Source: the recursion of Araujo, Norris, Sim 2019 (Distill), eq. 1-5, carried over to more than one phase.
 """
@@ -111,7 +111,9 @@ class IntervalMap:
 
 def _check_period(period: int) -> None:
     if period > _LONGEST_PERIOD:
-        raise ValueError(f"the pattern of the field repeats only every {period} positions; that is too long to list")
+        raise ValueError(
+            f"the pattern of the field repeats only every {period} positions; that is too long to list"
+        )
 
 
 def _shortest(period: int, advance: int, low: list[int | None], high: list[int | None]) -> IntervalMap:

@@ -1,8 +1,8 @@
 """Which dimension of a tensor holds which spatial axis, through view, permute and broadcasting.
 
-A layout has one entry per dimension: the tuple of its factors, outermost first. A factor is ``(axis, length)``;
-axis -1 (`OTHER`) is anything that is not space: batch, channels, groups. Flattening ``(N, C, H, W)`` from
-dimension 1 gives the layout ``((N,), (C, H, W))``, so a later view can unfold it again:
+A layout has one entry per dimension: the tuple of its factors, outermost first. A factor is ``(axis,
+length)``; axis -1 (`OTHER`) is anything that is not space: batch, channels, groups. Flattening ``(N, C, H,
+W)`` from dimension 1 gives the layout ``((N,), (C, H, W))``, so a later view can unfold it again:
 
 >>> image = conventional((2, 48, 28, 36))
 >>> groups = reshaped(image, (2, 2, 24, 28, 36))               # as ShuffleNet does

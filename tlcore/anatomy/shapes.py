@@ -22,7 +22,11 @@ _RANKS = {
     )
 }  # fmt: skip
 _RANKS |= {"BatchNorm2d": 2, "BatchNorm3d": 3, "PixelShuffle": 2, "PixelUnshuffle": 2}
-_PROBES = {1: ((1152,), (2560,)), 2: ((1152, 1280), (2560, 2304)), 3: ((1152, 1280, 1408), (2560, 2304, 2176))}
+_PROBES = {
+    1: ((1152,), (2560,)),
+    2: ((1152, 1280), (2560, 2304)),
+    3: ((1152, 1280, 1408), (2560, 2304, 2176)),
+}
 
 
 @dataclass
@@ -58,7 +62,7 @@ def run(
             continue
         try:
             value = _value(node, done.of, feed, own)
-        except Exception as error:  # noqa: BLE001 - whatever the user's layer raises
+        except Exception as error:  # whatever the user's layer raises
             value = fallback(node, done.of) if fallback else None
             if value is None:
                 if done.failed is None:
@@ -154,7 +158,8 @@ def input_shapes(seen: Trace, input_size: Any, function: str) -> list[tuple[int,
         if any(n < 1 for n in size):
             raise ValueError(f"{say}: every entry must be at least 1")
         if rank is not None and not tokens and len(size) not in (rank, rank + 1):
-            raise ValueError(f"{say}: this network works on {rank} spatial axes, so give {wanted if rank == 2 else ('(C, L)' if rank == 1 else '(C, D, H, W)')}")
+            form = {1: "(C, L)", 2: wanted, 3: "(C, D, H, W)"}[rank]
+            raise ValueError(f"{say}: this network works on {rank} spatial axes, so give {form}")
         with_channels = tokens or rank is None or len(size) == rank + 1
         shapes.append((2, *size) if with_channels else (2, input_channels(seen)[0], *size))
     places = sum(n.op == "placeholder" and not n.args for n in seen.graph.nodes)
@@ -166,7 +171,9 @@ def input_shapes(seen: Trace, input_size: Any, function: str) -> list[tuple[int,
 
 
 def measure(
-    seen: Trace, shapes: Sequence[tuple[int, ...]], fallback: Callable[[fx.Node, dict[fx.Node, Any]], Any] | None = None
+    seen: Trace,
+    shapes: Sequence[tuple[int, ...]],
+    fallback: Callable[[fx.Node, dict[fx.Node, Any]], Any] | None = None,
 ) -> Values:
     """The shape of every activation, from a run on the meta device (no real computation)."""
     parameter = next((p for p in seen.model.parameters() if p.is_floating_point()), None)

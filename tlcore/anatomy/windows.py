@@ -5,8 +5,9 @@ outputs read the same pattern `advance` inputs further on. A convolution has per
 transposed convolution has period = stride and advance 1; pooling 10 inputs into 4 outputs has period 2 and
 advance 5. So one representation is exact for all of them, without rounding.
 
-Source: Araujo, Norris, Sim 2019, "Computing Receptive Fields of Convolutional Neural Networks" (Distill), which
-treats the case period = 1; Dumoulin & Visin 2016, "A guide to convolution arithmetic", for transposed ones.
+Source: Araujo, Norris, Sim 2019, "Computing Receptive Fields of Convolutional Neural Networks" (Distill),
+which treats the case period = 1; Dumoulin & Visin 2016, "A guide to convolution arithmetic", for transposed
+ones.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def sliding(kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -
 
 
 def transposed(kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Taps:
-    """Transposed convolution: output ``t`` reads every ``i`` with ``i * stride - padding + dilation * j = t``.
+    """Transposed convolution: output ``t`` reads every ``i`` with ``i * stride - padding + dilation * j = "
+    "t``.
 
     With ``kernel < stride`` some outputs read nothing: their row is empty.
     """
@@ -119,7 +121,8 @@ def shuffle(factor: int) -> Taps:
 
 
 def adaptive(length: int, outputs: int) -> Taps:
-    """Adaptive pooling: output ``t`` reads ``floor(t * length / outputs) … ceil((t+1) * length / outputs) - 1``.
+    """Adaptive pooling: output ``t`` reads ``floor(t * length / outputs) … ceil((t+1) * length / outputs) - "
+    "1``.
 
     >>> adaptive(10, 4).taps    # windows of 3, 3 inputs that overlap, then the same 5 further on
     ((0, 1, 2), (2, 3, 4))

@@ -17,7 +17,7 @@ from tlcore.grading import compare, context
 from tlcore.grading.compare import Mismatch
 from tlcore.grading.forbid import free_names, violation
 
-_MOST_TIMEOUTS = 3
+_MOST_TIMEOUTS = 2
 MIME = "application/vnd.tlcore.checks+json"
 
 
@@ -62,7 +62,7 @@ class Checks:
     """
 
     def __init__(
-        self, title: str, *, hidden: bool = False, forbid: Sequence[str] = (), seconds: float = 5.0
+        self, title: str, *, hidden: bool = False, forbid: Sequence[str] = (), seconds: float = 10.0
     ) -> None:
         self.title, self.hidden, self.seconds = title, hidden, seconds
         self.results: list[Result] = []
@@ -128,18 +128,14 @@ class Checks:
             return
         raise Mismatch(f"expected {' or '.join(k.__name__ for k in kinds)}, but nothing was raised")
 
-    def _compare(
-        self, check: Callable[[Any], None], want: Any, mistakes: Mapping[str, Any] | None
-    ) -> None:
+    def _compare(self, check: Callable[[Any], None], want: Any, mistakes: Mapping[str, Any] | None) -> None:
         try:
             check(want)
         except Mismatch as mismatch:
             mismatch.mistake = next((m for m, wrong in (mistakes or {}).items() if _holds(check, wrong)), "")
             raise
 
-    def _run(
-        self, check: Callable[[], None], name: str, points: float, hint: str, seconds: float
-    ) -> Result:
+    def _run(self, check: Callable[[], None], name: str, points: float, hint: str, seconds: float) -> Result:
         if self._forbidden:
             why = f"This exercise is about writing it yourself, so {self._forbidden} is off limits here."
             return Result(name, points, False, why)

@@ -78,7 +78,13 @@ class Encoder:
                 return None
             scalar = kind is not numpy.ndarray
             data = numpy.ascontiguousarray(value).tobytes()
-            return {"t": "array", "d": value.dtype.str, "s": list(value.shape), "b": self.blob(data), "0": scalar}
+            return {
+                "t": "array",
+                "d": value.dtype.str,
+                "s": list(value.shape),
+                "b": self.blob(data),
+                "0": scalar,
+            }
         if torch and kind in (torch.Tensor, torch.nn.Parameter):
             if value.layout is not torch.strided or value.is_quantized:
                 return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,10 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbclient.util import run_sync
 from nbformat import NotebookNode
-from nbgrader import utils
 from nbgrader.preprocessors import Execute
 
 from tlcore.grading.judge import Judge, Link
-
-
-def is_check(cell: NotebookNode) -> bool:
-    """Tell whether a cell is graded by running it."""
-    return bool(cell.cell_type == "code" and utils.is_grade(cell) and not utils.is_solution(cell))
+from tlcore.grading.lesson import is_check
 
 
 @contextmanager
@@ -44,7 +39,12 @@ def linked(manager: Any) -> Iterator[Link]:
 
 
 class JudgedExecute(Execute):
-    """Execute a submission: its own cells in its kernel, the check cells in this process."""
+    """Execute a submission: its own cells in its kernel, the check cells in this process.
+
+    `step` is told the index of each cell before it runs.
+    """
+
+    step: Callable[[int], None] = staticmethod(lambda index: None)
 
     def preprocess(
         self, nb: NotebookNode, resources: Any = None, km: Any = None
@@ -62,6 +62,7 @@ class JudgedExecute(Execute):
     def preprocess_cell(
         self, cell: NotebookNode, resources: dict[str, Any], index: int
     ) -> tuple[NotebookNode, dict[str, Any]]:
+        self.step(index)
         if cell.cell_type != "code":
             return cell, resources
         if is_check(cell):

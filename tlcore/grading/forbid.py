@@ -13,7 +13,17 @@ import symtable
 from collections.abc import Iterable, Sequence
 
 # With these a name can be reached without being written, so they are off limits wherever something is forbidden.
-_BY_NAME = ("importlib", "__import__", "eval", "exec", "globals", "vars", "sys.modules", "builtins", "inspect")
+_BY_NAME = (
+    "importlib",
+    "__import__",
+    "eval",
+    "exec",
+    "globals",
+    "vars",
+    "sys.modules",
+    "builtins",
+    "inspect",
+)
 
 
 def free_names(source: str) -> set[str]:

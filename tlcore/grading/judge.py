@@ -174,7 +174,12 @@ class Judge(Context):
         self._calls += 1
         seed = self.seed(self._check, self._calls)
         return self.link.ask(
-            op, *args, seed=seed, deadline=self._deadline, handle=lambda i, kind: Handle(self, i, kind), **more
+            op,
+            *args,
+            seed=seed,
+            deadline=self._deadline,
+            handle=lambda i, kind: Handle(self, i, kind),
+            **more,
         )
 
     def _refresh(self) -> None:
@@ -293,7 +298,12 @@ def _exception(described: dict[str, Any]) -> BaseException:
 
 
 def _error(name: str, text: str, lines: list[str]) -> dict[str, Any]:
-    return {"output_type": "error", "ename": name, "evalue": text[:1000], "traceback": [line[:2000] for line in lines]}
+    return {
+        "output_type": "error",
+        "ename": name,
+        "evalue": text[:1000],
+        "traceback": [line[:2000] for line in lines],
+    }
 
 
 def bundle(outputs: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -1,0 +1,53 @@
+# make env    the environment (.venv), made when missing or stale; everything below rests on it
+# make demo   grade a class of every kind and print the gradebook
+# make test   the whole test suite; make test-slow adds what takes long
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.stamp
+
+.PHONY: env demo test test-slow lint format lessons lab desk bench constraints
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[course,dev,cluster]'
+	touch $@
+
+demo: env
+	$(BIN)/tlcore demo
+
+test: env
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-slow: env
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow or not slow"
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: env
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lessons: env
+	$(BIN)/tlcore build
+
+lab: env
+	$(BIN)/jupyter lab --notebook-dir=lessons
+
+desk: lessons
+	JUPYTER_CONFIG_PATH=course $(BIN)/jupyter lab --config=course/desk_config.py
+
+bench: env
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[course,dev,cluster,bench]'
+	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+# Names and versions only: no hashes, no addresses.
+constraints: env
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate --no-header pyproject.toml -o constraints.txt

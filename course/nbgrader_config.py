@@ -1,0 +1,23 @@
+"""Drives stock nbgrader on this course: run its commands from this folder, after `make lessons`."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+c = get_config()  # noqa: F821  (nbgrader defines it)
+
+c.CourseDirectory.course_id = "transfer-learning"
+c.CourseDirectory.root = str(ROOT)
+c.CourseDirectory.source_directory = "course/source"
+c.CourseDirectory.release_directory = "lessons"
+c.CourseDirectory.submitted_directory = "course/submitted"
+c.CourseDirectory.autograded_directory = "course/autograded"
+c.CourseDirectory.feedback_directory = "course/feedback"
+c.CourseDirectory.db_url = f"sqlite:///{ROOT}/course/gradebook.db"
+
+c.ClearSolutions.code_stub = {"python": 'raise NotImplementedError("your code here")'}
+c.OverwriteCells.add_missing_cells = True
+
+# A cell of ours takes at most 20 s; a student's may take three times as long.
+c.Execute.timeout = 60
+c.Execute.extra_arguments = ["--HistoryManager.hist_file=:memory:", "--IPKernelApp.log_level=40"]

@@ -1,0 +1,198 @@
+"""The ``tlcore`` command: one thin function per subcommand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Build, check and grade the course's lessons."
+)
+console = Console()
+Lessons = Annotated[list[str] | None, typer.Argument(help="Lessons: 2, 02 or part of a name. Default: all.")]
+
+
+@app.command()
+def build(lessons: Lessons = None) -> None:
+    """Make the notebooks students get from their sources in solutions/."""
+    from tlcore.grading import build as building
+
+    course, names = _course(lessons)
+    with _sentences(), _bar() as bar:
+        task = bar.add_task("building", total=len(names))
+        made = building.build(course, names, done=lambda name: bar.advance(task))
+    for path in made:
+        console.print(path.relative_to(course.root))
+
+
+@app.command()
+def check(
+    lesson: Annotated[str, typer.Argument(help="Lesson (2, 02, part of a name) or a notebook file.")],
+) -> None:
+    """Run the visible checks of your copy of a lesson. Exits 0 only if all of them pass."""
+    from tlcore.grading.course import find_course
+    from tlcore.grading.selfcheck import check_notebook
+
+    with _sentences(), _bar() as bar:
+        if lesson.endswith(".ipynb"):
+            path, config = Path(lesson), None
+        else:
+            course = find_course()
+            name = course.find(lesson)
+            path, config = course.release / name / f"{name}.ipynb", course.config()
+        task = bar.add_task("running your notebook", total=None)
+        cells = check_notebook(path, config, lambda done, of: bar.update(task, completed=done, total=of))
+    for cell in cells:
+        console.print(f"[bold]{cell.exercise}[/]  {cell.score:g} of {cell.points:g}")
+        for result in cell.results:
+            mark = "[green]✓[/]" if result["passed"] else "[red]✗[/]"
+            console.print(f"  {mark} {result['name']}", highlight=False)
+            for text in (result["why"], result["hint"], result["trace"]) if not result["passed"] else ():
+                if text:
+                    console.print(f"      {text}", style="dim", markup=False, highlight=False)
+        if cell.error:
+            console.print(f"  {cell.error}", style="red", markup=False, highlight=False)
+    score, most = sum(c.score for c in cells), sum(c.points for c in cells)
+    console.print(f"[bold]{score:g} of {most:g}[/] points in the visible checks")
+    raise typer.Exit(0 if score == most else 1)
+
+
+@app.command()
+def grade(
+    lessons: Lessons = None,
+    no_sandbox: Annotated[
+        bool, typer.Option("--no-sandbox", help="Run the students' code with your own rights.")
+    ] = False,
+) -> None:
+    """Grade what lies in course/submitted/STUDENT/LESSON/. Exits 1 if any submission could not be graded."""
+    from tlcore.grading import grader
+
+    course, names = _course(lessons)
+    if not no_sandbox:
+        _fail(
+            "no sandbox is available, and students' code would run with your rights: add --no-sandbox to allow it"
+        )
+    with _sentences(), _bar() as bar:
+        total = sum(len(grader.submissions(course, name)) for name in names)
+        if not total:
+            _fail(
+                f"nothing to grade: no {course.submitted.relative_to(course.root)}/STUDENT/LESSON/ for {names}"
+            )
+        task = bar.add_task("grading", total=total)
+        graded = []
+        for one in grader.grade(course, [n for n in names if grader.submissions(course, n)]):
+            graded.append(one)
+            bar.advance(task)
+    _print_grades(graded)
+    console.print(f"feedback: {course.feedback.relative_to(course.root)}/STUDENT/LESSON/")
+    raise typer.Exit(1 if any(g.problem for g in graded) else 0)
+
+
+@app.command()
+def demo(
+    lesson: Annotated[str | None, typer.Option(help="Lesson to show; default: receptive fields.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="End with the gradebook as one line of JSON.")
+    ] = False,
+) -> None:
+    """Hand in a class of every kind, grade it, and show the gradebook. Exits 1 if a score is not the one deserved."""
+    from tlcore.grading import demo as class_
+    from tlcore.grading.course import find_course
+    from tlcore.grading.grader import scores
+
+    with _sentences(), _bar() as bar:
+        course = find_course()
+        name = course.find(lesson) if lesson else class_.LESSON
+        desk = class_.demo_course(course)
+        task = bar.add_task("building and grading the demo class", total=6)
+        graded, wrong = [], []
+        for student, one in class_.run_demo(desk, name):
+            graded.append(one)
+            if one.score is None or student.expected not in (None, one.score):
+                wrong.append(f"{student.name} should have {student.expected}, got {one.score}")
+            bar.advance(task)
+    _print_grades(graded)
+    console.print("The demo runs our own code, in plain kernels without a sandbox.")
+    console.print(f"feedback pages: {desk.feedback.relative_to(course.root)}/STUDENT/{name}/{name}.html")
+    for line in wrong:
+        console.print(line, style="red")
+    if as_json:
+        print(json.dumps(scores(desk)))
+    raise typer.Exit(1 if wrong else 0)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, and what to do about what is missing."""
+    from tlcore.grading.doctor import examine
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "what", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    found = examine()
+    for item in found:
+        mark = {"ok": "[green]✓[/]", "optional": "[yellow]–[/]", "missing": "[red]✗[/]"}[item.state]
+        table.add_row(mark, item.what, item.found, item.advice)
+    console.print(table)
+    raise typer.Exit(1 if any(item.state == "missing" for item in found) else 0)
+
+
+def _course(given: list[str] | None):  # type: ignore[no-untyped-def]
+    from tlcore.grading.course import find_course
+
+    with _sentences():
+        course = find_course()
+        return course, [course.find(g) for g in given] if given else course.lessons()
+
+
+def _print_grades(graded) -> None:  # type: ignore[no-untyped-def]
+    table = Table(box=None, pad_edge=False)
+    for column, side in (
+        ("student", "left"),
+        ("lesson", "left"),
+        ("score", "right"),
+        ("%", "right"),
+        ("", "left"),
+    ):
+        table.add_column(column, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for one in graded:
+        score = "–" if one.score is None else f"{one.score:g} / {one.max_score:g}"
+        share = "–" if one.score is None else f"{100 * one.score / one.max_score:.0f}%"
+        table.add_row(one.student, one.lesson, score, share, one.problem or one.note)
+    console.print(table)
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+
+
+def _fail(sentence: str) -> None:
+    Console(stderr=True).print(sentence, style="red", markup=False, highlight=False)
+    raise typer.Exit(2)
+
+
+class _sentences:
+    """Turn a `CourseError` into its sentence and exit status 2."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        from tlcore.grading.course import CourseError
+
+        if isinstance(error, CourseError):
+            _fail(str(error))

@@ -29,24 +29,28 @@ STYLE: dict[str, Any] = {
 }
 
 
+def use_style() -> None:
+    """Draw everything from here on in the course's style (it sets matplotlib's ``rcParams``)."""
+    import matplotlib.pyplot as plt
+    from cycler import cycler
+
+    lines = ["-", "--", "-.", ":", "-", "--", "-."]
+    plt.rcParams.update(STYLE | {"axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=lines)})
+
+
 def figure(
     columns: int = 1, rows: int = 1, *, width: float = 3.6, height: float = 2.8
 ) -> tuple[Figure, list[Axes]]:
-    """New figure in the course's style, with its axes in one list, row by row; sizes in inches per panel.
+    """New figure with its axes in one list, row by row; sizes in inches per panel.
 
     >>> fig, (left, right) = figure(2)
     >>> len(fig.axes)
     2
     """
     import matplotlib.pyplot as plt
-    from cycler import cycler
 
-    lines = ["-", "--", "-.", ":", "-", "--", "-."]
-    cycle = cycler(color=COLOURS) + cycler(linestyle=lines)
-    with plt.rc_context(STYLE | {"axes.prop_cycle": cycle}):
-        fig, axes = plt.subplots(
-            rows, columns, figsize=(width * columns, height * rows), squeeze=False, layout="constrained"
-        )
+    size = (width * columns, height * rows)
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     return fig, list(axes.flat)
 
 

@@ -1,7 +1,7 @@
 """The ground truth for receptive fields: where the gradient is not zero.
 
-With positive weights, no batch norm, average instead of max pooling and in double precision nothing cancels, so
-the support of the gradient of one output position is exactly what that position sees.
+With positive weights, no batch norm, average instead of max pooling and in double precision nothing cancels,
+so the support of the gradient of one output position is exactly what that position sees.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from tlcore.anatomy.effective import _index
 from tlcore.anatomy.find import find
 
 POOLS = {nn.MaxPool1d: nn.AvgPool1d, nn.MaxPool2d: nn.AvgPool2d, nn.MaxPool3d: nn.AvgPool3d}
-GOES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.Dropout, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU)
+GOES = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.Dropout,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.Hardswish,
+    nn.SiLU,
+    nn.GELU,
+)
 
 
 def positive(model: nn.Module) -> nn.Module:

@@ -96,8 +96,8 @@ class Functional(nn.Module):
         x = F.conv2d(x, self.weight, stride=2, dilation=2)
         x = F.avg_pool2d(x, kernel_size=3, stride=1, padding=1)
         x = F.conv_transpose2d(x, self.up, None, 2, padding=1)
-        left, right = x.mul(2).permute(0, 1, 3, 2).permute(0, 1, 3, 2).unsqueeze(1).squeeze(1).split(20, dim=2)[:2]
-        return left.add(right[:, :, : left.size(2)] * 0)[:, :, 1:, ::2]
+        left, right = x.mul(2).permute(0, 1, 3, 2).permute(0, 1, 3, 2).unsqueeze(1).squeeze(1).chunk(2, dim=2)
+        return left.add(right)[:, :, 1:, ::2]
 
 
 class Causal(nn.Module):
@@ -120,8 +120,14 @@ def seq(*layers: nn.Module) -> nn.Module:
 C, T = nn.Conv2d, nn.ConvTranspose2d
 NETS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "plain": (seq(C(1, 2, 7, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1), C(2, 2, 3, padding=1)), (1, 96, 96)),
-    "non-square": (seq(C(1, 1, (1, 7), padding="same"), C(1, 1, (5, 2), (3, 1), padding="valid")), (1, 64, 64)),
-    "same, even kernel": (seq(C(1, 1, 4, padding="same"), C(1, 1, (2, 6), padding="same", dilation=3)), (1, 64, 64)),
+    "non-square": (
+        seq(C(1, 1, (1, 7), padding="same"), C(1, 1, (5, 2), (3, 1), padding="valid")),
+        (1, 64, 64),
+    ),
+    "same, even kernel": (
+        seq(C(1, 1, 4, padding="same"), C(1, 1, (2, 6), padding="same", dilation=3)),
+        (1, 64, 64),
+    ),
     "dilated": (seq(C(1, 1, 3, dilation=4), nn.AvgPool2d(2), C(1, 1, 3, dilation=(2, 3))), (1, 96, 96)),
     "transposed": (seq(C(1, 1, 3, 2), T(1, 1, 5, 3, 2, output_padding=1), C(1, 1, 3)), (1, 40, 40)),
     "transposed with gaps": (seq(C(1, 1, 3), T(1, 1, 2, 4, padding=1), C(1, 1, 2)), (1, 32, 32)),
@@ -134,39 +140,59 @@ NETS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "twice": (Twice(), (1, 60, 90)),
     "functional": (Functional(), (1, 60, 70)),
     "causal": (Causal(), (1, 80)),
-    "pixel shuffle": (seq(C(1, 4, 3), nn.PixelShuffle(2), C(1, 1, 3), nn.PixelUnshuffle(2), C(4, 1, 3)), (1, 40, 40)),
+    "pixel shuffle": (
+        seq(C(1, 4, 3), nn.PixelShuffle(2), C(1, 1, 3), nn.PixelUnshuffle(2), C(4, 1, 3)),
+        (1, 40, 40),
+    ),
     "pads": (seq(nn.ZeroPad2d((5, 0, 2, 1)), C(1, 1, 3), nn.ReflectionPad2d(2), C(1, 1, 4, 2)), (1, 60, 60)),
     "cropped by padding": (seq(nn.ConstantPad2d((-3, 1, -2, 0), 0.0), C(1, 1, 3, 2)), (1, 40, 40)),
     "adaptive, uneven": (seq(C(1, 1, 3), nn.AdaptiveAvgPool2d((7, 12)), C(1, 1, 2)), (1, 52, 50)),
     "nearest x2.5": (seq(C(1, 1, 3), nn.Upsample(scale_factor=2.5), C(1, 1, 3)), (1, 40, 40)),
     "nearest down": (seq(nn.Upsample(scale_factor=0.4), C(1, 1, 3)), (1, 100, 100)),
     "nearest-exact": (seq(nn.Upsample(size=(30, 50), mode="nearest-exact"), C(1, 1, 2)), (1, 42, 40)),
-    "bilinear x2": (seq(C(1, 1, 3, 2), nn.Upsample(scale_factor=2, mode="bilinear"), C(1, 1, 3)), (1, 60, 60)),
+    "bilinear x2": (
+        seq(C(1, 1, 3, 2), nn.Upsample(scale_factor=2, mode="bilinear"), C(1, 1, 3)),
+        (1, 60, 60),
+    ),
     "bilinear /3": (seq(nn.Upsample(scale_factor=1 / 3, mode="bilinear"), C(1, 1, 3)), (1, 90, 90)),
     "bilinear corners": (seq(nn.UpsamplingBilinear2d(size=(59, 41)), C(1, 1, 2)), (1, 30, 31)),
     "bicubic": (seq(nn.Upsample(scale_factor=2, mode="bicubic")), (1, 40, 40)),
-    "linear 1-D": (seq(nn.Conv1d(1, 1, 3), nn.Upsample(scale_factor=3, mode="linear"), nn.Conv1d(1, 1, 2)), (1, 60)),
+    "linear 1-D": (
+        seq(nn.Conv1d(1, 1, 3), nn.Upsample(scale_factor=3, mode="linear"), nn.Conv1d(1, 1, 2)),
+        (1, 60),
+    ),
     "area": (seq(C(1, 1, 3), nn.Upsample(size=(20, 33), mode="area")), (1, 52, 48)),
     "lp pool": (seq(C(1, 1, 3), nn.LPPool2d(2, (3, 2), (2, 3))), (1, 50, 50)),
     "pyramid nearest": (Pyramid("nearest"), (1, 40, 44)),
     "pyramid bilinear": (Pyramid("bilinear"), (1, 40, 44)),
     "pyramid corners": (Pyramid("corners"), (1, 36, 42)),
 }
-OF = {"adaptive, uneven": "2", "area": "1", "pyramid nearest": "add", "pyramid bilinear": "add", "pyramid corners": "add"}
+OF = {
+    "adaptive, uneven": "2",
+    "area": "1",
+    "pyramid nearest": "add",
+    "pyramid bilinear": "add",
+    "pyramid corners": "add",
+}
 
 
-def compare(model: nn.Module, size: tuple[int, ...], of: str | None = None, count: int = 7) -> anatomy.ReceptiveField:
+def compare(
+    model: nn.Module, size: tuple[int, ...], of: str | None = None, count: int = 7
+) -> anatomy.ReceptiveField:
     """Both answers for neighbouring positions in the middle must agree."""
     field = anatomy.receptive_field(model, of=of, input_size=size)
     extent = field._found.of_extent or {}
     middle = tuple(extent[axis] // 2 for axis in field._found.axes)
-    places = [tuple(min(m + i, extent[a] - 1) for a, m in zip(field._found.axes, middle)) for i in range(count)]
+    places = [
+        tuple(min(m + i, extent[a] - 1) for a, m in zip(field._found.axes, middle)) for i in range(count)
+    ]
     for place, box in zip(places, supports(positive(model), size, places, of=of), strict=True):
         if box is None:
             with pytest.raises(ValueError, match="reads nothing"):
                 field.interval(place)
         else:
             assert field.interval(place) == box, place
+            assert all(high - low + 1 <= size for (low, high), size in zip(box, field.size, strict=True))
     return field
 
 
@@ -174,9 +200,7 @@ def compare(model: nn.Module, size: tuple[int, ...], of: str | None = None, coun
 def test_field_is_the_support_of_the_gradient(name: str) -> None:
     torch.manual_seed(0)
     model, size = NETS[name]
-    field = compare(model, size, OF.get(name))
-    for (low, high), largest in zip(field.interval((5,) * len(field.size)), field.size, strict=True):
-        assert high - low + 1 <= largest
+    compare(model, size, OF.get(name))
 
 
 @pytest.mark.parametrize(
@@ -211,13 +235,16 @@ class Join(nn.Module):
     def __init__(self, rank: int, left: nn.Module, right: nn.Module, skip: int, cat: bool) -> None:
         super().__init__()
         self.rank, self.left, self.right, self.skip, self.cat = rank, left, right, skip, cat
+        self.mix = CONV[rank](4, 2, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         left, right = self.left(x), self.right(x)
         for dim in range(2, self.rank + 2):
-            length = (left.size(dim) + right.size(dim) - abs(left.size(dim) - right.size(dim))) // 2 - self.skip
+            length = (
+                left.size(dim) + right.size(dim) - abs(left.size(dim) - right.size(dim))
+            ) // 2 - self.skip
             left, right = left.narrow(dim, self.skip, length), right.narrow(dim, 0, length)
-        return torch.cat((left, right), 1)[:, 1:3] + left if self.cat else left + right
+        return self.mix(torch.cat((left, right), 1)) + left if self.cat else left + right
 
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d}
@@ -235,7 +262,9 @@ def layer(draw: st.DrawFn, rank: int, steps: bool) -> nn.Module:
     if kind == "conv":
         kernel = numbers(1, 4)
         padding = draw(st.sampled_from(["same", "valid", 0, 1]))
-        return CONV[rank](2, 2, kernel, padding=padding, dilation=numbers(1, 3), groups=draw(st.sampled_from([1, 2])))
+        return CONV[rank](
+            2, 2, kernel, padding=padding, dilation=numbers(1, 3), groups=draw(st.sampled_from([1, 2]))
+        )
     if kind == "pool":
         kernel = draw(st.integers(2, 3))
         return POOL[rank](kernel, 1, draw(st.integers(0, 1)))

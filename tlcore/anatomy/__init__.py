@@ -13,6 +13,7 @@ from tlcore.anatomy.effective import EffectiveField, effective_receptive_field
 from tlcore.anatomy.graph import Trace, resolve, trace
 from tlcore.anatomy.picture import draw_effective, draw_growth
 from tlcore.anatomy.receptive_field import ReceptiveField, receptive_field
+from tlcore.anatomy.stack import draw_stack
 from tlcore.anatomy.table import LayerRow, Table
 from tlcore.anatomy.windows import Window
 
@@ -25,6 +26,7 @@ __all__ = [
     "Window",
     "draw_effective",
     "draw_growth",
+    "draw_stack",
     "effective_receptive_field",
     "receptive_field",
     "resolve",

@@ -69,7 +69,10 @@ class EffectiveField:
         return tuple(spans)
 
     def area(self, threshold: float = 0.0455) -> int:
-        """How many positions have at least `threshold` times the largest gradient (Luo et al.: 1 - 0.9545)."""
+        """How many positions have at least `threshold` times the largest gradient.
+
+        The default is the one of Luo et al.: 1 - 95.45 %.
+        """
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold={threshold!r}: must be above 0 and at most 1")
         return int((self.map >= threshold * self.map.max()).sum())
@@ -102,7 +105,8 @@ class EffectiveField:
         own, size = self.theoretical, "x".join(map(str, self.theoretical.size))
         return (
             f"EffectiveField({own.of!r} w.r.t. {own.wrt!r} at {self.position}: "
-            f"width {self.width():.1f} of {size} ({self.ratio():.0%}), 95% of the gradient within {self.extent()}, {self.samples} samples)"
+            f"width {self.width():.1f} of {size} "
+            f"({self.ratio():.0%}), 95% of the gradient within {self.extent()}, {self.samples} samples)"
         )
 
 

@@ -11,8 +11,8 @@ from torch import fx, nn
 from tlcore.anatomy.graph import Trace, needed_for, trace
 from tlcore.anatomy.interpret import LeafRules, Reader, fallback_for
 from tlcore.anatomy.layout import axes_in
-from tlcore.anatomy.shapes import Values, input_shapes, measure, probe
-from tlcore.anatomy.state import Outcome, State, UnknownOperation, states_in
+from tlcore.anatomy.shapes import Values, input_shapes, measure, probe, works_in_space
+from tlcore.anatomy.state import NeedsSize, NotRun, Outcome, PlaceLost, State, UnknownOperation, states_in
 from tlcore.anatomy.windows import Window
 
 
@@ -80,6 +80,10 @@ def find(
             "so there is nothing to see a field of"
         )
     if goal is None:
+        first_use = [n for n in seen.graph.nodes if start in n.all_input_nodes and n.op != "output"]
+        failed = runs[0].failed
+        if failed is not None and failed in first_use and failed.users:
+            raise ValueError(_not_run(seen, runs[0], seen.label(first_use[0]), "of", input_size, function))
         goal = last_in_space(seen, states, start, function)
     elif goal not in runs[0].of:
         raise ValueError(_not_run(seen, runs[0], str(of), "of", input_size, function))
@@ -120,42 +124,32 @@ def checked_rules(leaf_rules: LeafRules | None, function: str) -> LeafRules:
 
 def last_in_space(seen: Trace, states: dict[fx.Node, Outcome], start: fx.Node, function: str) -> fx.Node:
     """The default `of`: the last node before the head that still has a place in space."""
-    output = next(n for n in seen.graph.nodes if n.op == "output")
-    used = needed_for(output)
+    used = needed_for(next(n for n in seen.graph.nodes if n.op == "output"))
     best: fx.Node | None = None
     blamed: UnknownOperation | None = None
     for node in seen.graph.nodes:
         outcome = states.get(node)
-        if isinstance(outcome, UnknownOperation) and node in used and not isinstance(outcome, NeedsSize):
-            blamed = blamed or outcome
-        if (
-            node not in used
-            or node is start
-            or not isinstance(outcome, State)
-            or not outcome.maps
-            or not outcome.depends
-        ):
+        if node not in used or node is start:
             continue
-        if outcome.adaptive and best is not None:
-            continue
-        if any(len(axes_in(dim)) > 1 for dim in outcome.layout) or _folded(outcome):
-            continue
-        best = node
-    if blamed is not None and "could not be run" not in str(blamed):
+        if isinstance(outcome, UnknownOperation):
+            # flattening for a linear head may fail at a made-up size; only what is no head is worth an error
+            lost = isinstance(outcome, NotRun | PlaceLost) and not works_in_space(seen, node)
+            excused = lost or (isinstance(outcome, NeedsSize) and outcome.behind_adaptive)
+            blamed = blamed or (None if excused else outcome)
+        elif isinstance(outcome, State) and outcome.local and not _folded(outcome):
+            best = node if best is None or not outcome.adaptive else best
+    if blamed is not None:
         raise ValueError(f"{function}: {blamed}; or name a node before it: of=…")
     if best is None:
-        raise blamed or ValueError(
+        raise ValueError(
             f"{function}: no node after {seen.label(start)!r} keeps a place in space; name one: of=…"
         )
     return best
 
 
 def _folded(state: State) -> bool:
-    return any(axes_in(dim) and any(axis < 0 and n > 1 for axis, n in dim) for dim in state.layout)
-
-
-class NeedsSize(UnknownOperation):
-    """The answer depends on the input's size, which was not given."""
+    """Whether some dimension holds space together with something else."""
+    return any(axes_in(dim) and sum(n > 1 or axis >= 0 for axis, n in dim) > 1 for dim in state.layout)
 
 
 def _agreed(seen: Trace, one: dict[fx.Node, Outcome], two: dict[fx.Node, Outcome]) -> dict[fx.Node, Outcome]:
@@ -170,9 +164,11 @@ def _agreed(seen: Trace, one: dict[fx.Node, Outcome], two: dict[fx.Node, Outcome
         if same or isinstance(outcome, UnknownOperation):
             result[node] = outcome
         else:
-            result[node] = earlier or NeedsSize(
+            need = NeedsSize(
                 f"what {seen.label(node)!r} sees depends on the size of the input; give input_size=(C, H, W)"
             )
+            need.behind_adaptive = any(state.adaptive for state in mine)
+            result[node] = earlier or need
     return result
 
 

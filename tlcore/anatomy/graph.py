@@ -44,8 +44,10 @@ class Trace:
         return self.model.get_submodule(str(node.target)) if node.op == "call_module" else None
 
     def label(self, node: fx.Node) -> str:
-        """How a person names the node: the module path if it is that module's last call, else the node name."""
+        """How a person names the node: the module path if it is its last call, else the node name."""
         path = str(node.target)
+        if node.op == "placeholder" and node is first_placeholder(self.graph):
+            return "input"
         return path if node.op == "call_module" and self.outputs.get(path) is node else node.name
 
     def outermost(self, node: fx.Node) -> str:
@@ -62,9 +64,9 @@ class Trace:
         """The node called `name`; see the naming rule at the top of this file."""
         if not isinstance(name, str):
             raise TypeError(f"{function}({argument}={name!r}): give a name (str), not {type(name).__name__}")
-        by_name = {n.name: n for n in self.graph.nodes if n.op != "output"}
+        by_name: dict[str, fx.Node] = {n.name: n for n in self.graph.nodes if n.op != "output"}
         if name == "input":
-            return next(n for n in self.graph.nodes if n.op == "placeholder")
+            return first_placeholder(self.graph)
         if name in by_name:
             return by_name[name]
         if name in self.outputs:
@@ -85,15 +87,24 @@ class Trace:
             raise ValueError(
                 f"{function}({argument}='neck'): this network has no linear layer, so it has no neck"
             )
-        return linear[-1].all_input_nodes[0]
+        source: fx.Node = linear[-1].all_input_nodes[0]
+        return source
+
+
+def first_placeholder(graph: fx.Graph) -> fx.Node:
+    """The node of the network's (first) input."""
+    node: fx.Node = next(n for n in graph.nodes if n.op == "placeholder")
+    return node
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """The tail of an error message: which valid names come closest."""
     pool = list(names)
-    close = difflib.get_close_matches(name, pool, n=3, cutoff=0.5)
-    close += [n for n in pool if n.startswith(close[0] + ".")][:1] if close else []
-    close = list(dict.fromkeys(close))[:3] or [n for n in pool if "." not in n][:6]
+    close = difflib.get_close_matches(name, pool, n=2, cutoff=0.5)
+    inside = [n for n in pool if close and n.rpartition(".")[0] == close[0]]
+    close = (
+        list(dict.fromkeys([*close[:1], *inside[-1:], *close[1:]])) or [n for n in pool if "." not in n][:6]
+    )
     return "nearest: " + ", ".join(repr(n) for n in close)
 
 

@@ -13,9 +13,18 @@ from tlcore.anatomy.graph import Trace
 from tlcore.anatomy.intervals import IntervalMap
 from tlcore.anatomy.layout import LayoutError, axes_of, conventional, plain
 from tlcore.anatomy.operations import OPERATIONS, function_key, module_call
-from tlcore.anatomy.rules import Call, everything, first_operand, windowed
+from tlcore.anatomy.rules import Call, everything, pointwise, windowed
 from tlcore.anatomy.shapes import Values, takes_tokens
-from tlcore.anatomy.state import GlobalOp, Outcome, State, UnknownOperation, opaque, states_in
+from tlcore.anatomy.state import (
+    GlobalOp,
+    NotRun,
+    Outcome,
+    PlaceLost,
+    State,
+    UnknownOperation,
+    opaque,
+    states_in,
+)
 from tlcore.anatomy.windows import Window
 
 LeafRule = Window | str
@@ -53,9 +62,7 @@ class Reader:
             blame = self.states.get(source)
             if isinstance(blame, UnknownOperation):
                 return blame
-        return UnknownOperation(
-            f"{self.seen.label(node)!r} could not be run at this input size: {self.values.error}"
-        )
+        return NotRun(f"{self.seen.label(node)!r} could not be run at this input size: {self.values.error}")
 
     def _start(self, node: fx.Node, outcome: Outcome) -> Outcome:
         value = self.values.of[node]
@@ -83,7 +90,7 @@ class Reader:
                 return source
         if function_key(node.target) == "getitem" and not isinstance(self._own(node.args[0]), State):
             group = self._own(node.args[0])
-            if isinstance(group, tuple) and isinstance(node.args[1], int):
+            if isinstance(group, tuple) and isinstance(node.args[1], int | slice):
                 return group[node.args[1]]  # type: ignore[no-any-return]
         inputs = list(states_in(sources))
         try:
@@ -98,7 +105,8 @@ class Reader:
             AttributeError,
         ) as error:
             if any(s.local for s in inputs):
-                return UnknownOperation(self._message(node, error))
+                kind = PlaceLost if isinstance(error, LayoutError) else UnknownOperation
+                return kind(self._message(node, error))
             outcome = _blank(self.values.of[node], inputs)
         return self._named(node, outcome)
 
@@ -213,7 +221,7 @@ class Reader:
         if rule == "global":
             return everything(call, x)
         if rule == "pointwise":
-            return replace(first_operand(replace(call, key="pointwise"), x), kind="leaf: pointwise")  # type: ignore[arg-type]
+            return pointwise(replace(call, key="leaf: pointwise"), x)
         assert isinstance(rule, Window)
         rank = len(x.layout) - 2
         taps = [call.counted(rule.along(axis)) for axis in range(rank)]
@@ -251,11 +259,14 @@ class Reader:
             whole and outcome.maps and len(outcome.parents) > 1
         ):  # a gate meets its trunk: name the gate's module
             closing = self.seen.closes.get(node, [])
-            whole = tuple(dict.fromkeys(_lifted(op, closing) for op in whole))
+            gates = [p for p, _ in outcome.parents if len(p.maps) < len(outcome.maps)]
+            fresh = {op for gate in gates for op in gate.whole}
+            whole = tuple(dict.fromkeys(_lifted(op, closing) if op in fresh else op for op in whole))
         return replace(outcome, name=self.seen.label(node), whole=whole)
 
 
 def _lifted(op: GlobalOp, closing: list[str]) -> GlobalOp:
+    """The innermost module that holds the whole gate, if one ends here."""
     for path in closing:
         if path and (op.scope == path or op.scope.startswith(path + ".")):
             return GlobalOp(path, path)

@@ -83,8 +83,7 @@ _add(rules.indexing, "getitem", "input index")
 _add(
     rules.first_operand,
     "batch_norm dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout "
-    "feature_dropout "
-    "stochastic_depth drop_path drop_block2d local_response_norm prelu channel_shuffle "
+    "feature_dropout stochastic_depth drop_path drop_block2d local_response_norm prelu channel_shuffle "
     "native_channel_shuffle rrelu fake_quantize_per_tensor_affine",
     "input",
 )
@@ -98,23 +97,16 @@ _add(rules.gated, "glu", "input dim")
 _add(
     rules.pointwise,
     "relu relu_ relu6 gelu silu silu_ mish mish_ elu elu_ selu selu_ celu celu_ leaky_relu leaky_relu_ "
-    "hardtanh "
-    "hardtanh_ hardswish hardsigmoid hardshrink softshrink tanhshrink threshold threshold_ sigmoid sigmoid_ "
-    "tanh "
-    "tanh_ softplus softsign logsigmoid log_sigmoid add add_ iadd radd sub sub_ isub rsub subtract mul mul_ "
-    "imul "
-    "multiply div div_ truediv itruediv divide true_divide floordiv floor_divide remainder fmod mod pow pow_ "
-    "ipow "
-    "neg negative pos abs absolute abs_ exp exp_ exp2 expm1 log log2 log10 log1p sqrt rsqrt square reciprocal "
-    "sin cos "
-    "tan sinh cosh asin acos atan atan2 erf erfc sign ceil floor round trunc frac clamp clamp_ clip clamp_min "
-    ""
-    "clamp_max maximum minimum fmax fmin where masked_fill masked_fill_ lerp addcmul addcdiv logaddexp hypot "
-    "logit sigmoid_focal nan_to_num eq ne lt le gt ge and_ or_ xor logical_and logical_or logical_not "
-    "logical_xor "
-    "invert isnan isinf isfinite "
-    "contiguous clone detach detach_ to float double half bfloat16 int long bool type type_as cpu cuda "
-    "requires_grad_ alias identity copy_",
+    "hardtanh hardtanh_ hardswish hardsigmoid hardshrink softshrink tanhshrink threshold threshold_ "
+    "sigmoid sigmoid_ tanh tanh_ softplus softsign logsigmoid log_sigmoid add add_ iadd radd sub sub_ "
+    "isub rsub subtract mul mul_ imul multiply div div_ truediv itruediv divide true_divide floordiv "
+    "floor_divide remainder fmod mod pow pow_ ipow neg negative pos abs absolute abs_ exp exp_ exp2 "
+    "expm1 log log2 log10 log1p sqrt rsqrt square reciprocal sin cos tan sinh cosh asin acos atan atan2 "
+    "erf erfc sign ceil floor round trunc frac clamp clamp_ clip clamp_min clamp_max maximum minimum "
+    "fmax fmin where masked_fill masked_fill_ lerp addcmul addcdiv logaddexp hypot logit sigmoid_focal "
+    "nan_to_num eq ne lt le gt ge and_ or_ xor logical_and logical_or logical_not logical_xor invert "
+    "isnan isinf isfinite contiguous clone detach detach_ to float double half bfloat16 int long bool "
+    "type type_as cpu cuda requires_grad_ alias identity copy_",
     "input other",
 )
 

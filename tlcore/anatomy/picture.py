@@ -16,7 +16,8 @@ _THEORY, _EFFECT = "#0072B2", "#D55E00"  # told apart by every kind of eye, and 
 def draw_effective(effective: EffectiveField, ax: Axes | None = None, *, share: float = 0.95) -> Axes:
     """The gradient map, the theoretical field (solid) and the centred box that holds `share` of it (dashed).
 
-    A 3-D map is summed over its first axis; a 1-D map becomes a curve.
+    Shades are the square root of the gradient, so that the fading edge can be seen. A 3-D map is summed over
+    its first axis; a 1-D map becomes a curve.
 
     Parameters
     ----------
@@ -88,7 +89,8 @@ def _axes(ax: Axes | None) -> Axes:
         return ax
     from matplotlib import pyplot
 
-    return pyplot.subplots(figsize=(4.2, 4.6), layout="constrained")[1]
+    _, ax = pyplot.subplots(figsize=(4.2, 4.6), layout="constrained")
+    return ax
 
 
 def _box(ax: Axes, spans: tuple[tuple[int, int], ...], colour: str, style: str, label: str) -> None:

@@ -99,7 +99,7 @@ class ReceptiveField:
         graph. An axis that is seen as a whole has two empty paths.
         """
         state = self._found.state
-        pairs = []
+        pairs: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         for axis, own in zip(self._found.axes, self._maps(), strict=True):
             if own is None:
                 pairs.append(((), ()))

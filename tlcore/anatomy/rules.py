@@ -238,7 +238,8 @@ def linear(call: Call, x: State) -> Outcome:
 
 def product(call: Call, x: State) -> Outcome:
     """`matmul` and `bmm`: a sum over the last dimension of the left factor, the last but one of the right."""
-    left, right = call.args["input"], call.args.get("other")
+    left: Any = call.args["input"]
+    right: Any = call.args.get("other")
     if not (isinstance(left, State) and left.local):
         dims = [-2 if len(right.layout) > 1 else -1]
         layout = (*right.layout[:-2], ((OTHER, call.shape[-2]),), right.layout[-1])
@@ -257,7 +258,7 @@ def everything(call: Call, x: State) -> Outcome:
     states = [s for s in states_in(tuple(call.args.values())) if s.depends]
     local = any(s.local for s in states)
     whole = merged([*(s.whole for s in states), [call.op] if local else []])
-    parents = tuple((s, {}) for s in states)
+    parents: tuple[tuple[State, dict[int, Taps]], ...] = tuple((s, {}) for s in states)
 
     def build(value: Any) -> Any:
         if isinstance(value, (tuple, list)):

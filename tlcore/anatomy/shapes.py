@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from tlcore.anatomy.graph import Trace, needed_for
+from tlcore.anatomy.graph import Trace, first_placeholder, needed_for
 
 _RANKS = {
     kind: rank
@@ -22,6 +23,7 @@ _RANKS = {
     )
 }  # fmt: skip
 _RANKS |= {"BatchNorm2d": 2, "BatchNorm3d": 3, "PixelShuffle": 2, "PixelUnshuffle": 2}
+_KEEP = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Dropout)
 _PROBES = {
     1: ((1152,), (2560,)),
     2: ((1152, 1280), (2560, 2304)),
@@ -61,7 +63,7 @@ def run(
         if any(source not in done.of for source in node.all_input_nodes):
             continue
         try:
-            value = _value(node, done.of, feed, own)
+            value = _value(node, done.of, feed, own, seen.model)
         except Exception as error:  # whatever the user's layer raises
             value = fallback(node, done.of) if fallback else None
             if value is None:
@@ -74,7 +76,7 @@ def run(
     return done
 
 
-def _value(node: fx.Node, of: dict[fx.Node, Any], feed: Any, own: nn.Module) -> Any:
+def _value(node: fx.Node, of: dict[fx.Node, Any], feed: Any, own: nn.Module, shadow: nn.Module) -> Any:
     if node.op == "placeholder":
         given = next(feed, None)
         return given if given is not None or not node.args else node.args[0]
@@ -86,6 +88,8 @@ def _value(node: fx.Node, of: dict[fx.Node, Any], feed: Any, own: nn.Module) -> 
             value = value.to(_device(own))
         return value
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: of[n])  # type: ignore[misc]
+    if node.op == "call_module" and own is shadow and isinstance(own.get_submodule(str(node.target)), _KEEP):
+        return args[0]  # the shape is known without asking the meta kernels, which are slow here
     if node.op == "call_module":
         return own.get_submodule(str(node.target))(*args, **kwargs)
     if node.op == "call_method":
@@ -100,21 +104,23 @@ def _device(model: nn.Module) -> torch.device:
 
 def space_rank(seen: Trace) -> int | None:
     """How many spatial axes the first layer that fixes it works on; None if no layer does."""
-    for node in seen.graph.nodes:
-        module = seen.module(node)
-        if module is not None:
-            names = [cls.__name__ for cls in type(module).__mro__]
-        else:
-            names = [getattr(node.target, "__name__", str(node.target)).split(".")[0]]
-        for name in names:
-            if name in _RANKS:
-                return _RANKS[name]
-    return None
+    ranks = (works_in_space(seen, node) for node in seen.graph.nodes)
+    return next((rank for rank in ranks if rank), None)
+
+
+def works_in_space(seen: Trace, node: fx.Node) -> int:
+    """How many spatial axes this layer works on; 0 if it is not such a layer."""
+    module = seen.module(node)
+    if module is not None:
+        names = [cls.__name__ for cls in type(module).__mro__]
+    else:
+        names = [getattr(node.target, "__name__", str(node.target)).split(".")[0]]
+    return next((_RANKS[name] for name in names if name in _RANKS), 0)
 
 
 def takes_tokens(seen: Trace) -> bool:
     """Whether the first placeholder goes straight into an embedding."""
-    first = next(n for n in seen.graph.nodes if n.op == "placeholder")
+    first = first_placeholder(seen.graph)
     return any(
         isinstance(seen.module(user), nn.Embedding) or getattr(user.target, "__name__", "") == "embedding"
         for user in first.users
@@ -178,7 +184,8 @@ def measure(
     """The shape of every activation, from a run on the meta device (no real computation)."""
     parameter = next((p for p in seen.model.parameters() if p.is_floating_point()), None)
     dtype = torch.long if takes_tokens(seen) else (torch.float32 if parameter is None else parameter.dtype)
-    with torch.no_grad(), torch.device("meta"):
+    with torch.no_grad(), torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a layer says about speed does not concern a run for shapes
         return run(seen, [torch.empty(shape, dtype=dtype) for shape in shapes], fallback=fallback)
 
 

@@ -14,6 +14,20 @@ class UnknownOperation(ValueError):
     """An operation whose reading pattern along space we do not know; the message names it and the way out."""
 
 
+class NotRun(UnknownOperation):
+    """An operation that failed on the meta device, so nothing is known from there on."""
+
+
+class PlaceLost(UnknownOperation):
+    """An operation that splits or mixes spatial axes."""
+
+
+class NeedsSize(UnknownOperation):
+    """The answer depends on the input's size, which was not given."""
+
+    behind_adaptive = False  # only because of adaptive pooling, which starts the head
+
+
 @dataclass(frozen=True)
 class GlobalOp:
     """An operation that sees the whole input, and the module whose forward it stands in."""
@@ -77,10 +91,11 @@ def opaque(shape: Sequence[int], inputs: Sequence[State]) -> State:
 def joined(states: Sequence[State], shape: Sequence[int]) -> State:
     """An element-wise result: the hull of all operands that keep a place."""
     layout = broadcast((s.layout for s in states), shape)
+    lengths = dict(factor for dim in layout for factor in dim)
     maps: dict[int, IntervalMap] = {}
     for state in states:
         for axis, own in state.maps.items():
-            maps[axis] = maps[axis].hull(own) if axis in maps else own
+            maps[axis] = maps[axis].hull(own, lengths.get(axis, 1)) if axis in maps else own
     local = [s for s in states if s.maps]
     return State(
         layout,
@@ -94,7 +109,11 @@ def joined(states: Sequence[State], shape: Sequence[int]) -> State:
 
 def through(state: State, taps: dict[int, Taps], layout: Layout) -> State:
     """A result that reads `taps` along the given axes and keeps every other axis."""
-    maps = {axis: own.through(taps[axis]) if axis in taps else own for axis, own in state.maps.items()}
+    lengths = dict(factor for dim in layout for factor in dim)
+    maps = {
+        axis: own.through(taps[axis], lengths.get(axis, 1)) if axis in taps else own
+        for axis, own in state.maps.items()
+    }
     return replace(state, layout=layout, maps=maps, kernel=None, stride=None, parents=((state, taps),))
 
 

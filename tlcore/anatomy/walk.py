@@ -11,7 +11,7 @@ from tlcore.anatomy.state import State, states_in
 
 
 def edge_path(state: State, axis: int, position: int, *, low: bool) -> tuple[str, ...]:
-    """The names from `wrt` to `state` along the first path that makes that edge of the field of `position`."""
+    """The names from `wrt` to `state` along the first path that makes that edge of `position`'s field."""
     side = 0 if low else 1
     names: list[str] = []
     here, t = state, position
@@ -50,10 +50,10 @@ def between(found: Found, *, every: bool) -> Iterator[tuple[State, tuple[int, ..
     for node, outcome in found.states.items():
         if node is found.wrt_node:
             continue
-        state = next((s for s in states_in((outcome,)) if id(s) in on_path and s.depends), None)
-        if state is not None and (every or node is found.of_node or _matters(state)):
+        passed = next((s for s in states_in((outcome,)) if id(s) in on_path and s.depends), None)
+        if passed is not None and (every or node is found.of_node or _matters(passed)):
             value = found.values.of[node]
-            yield state, tuple(value.shape[1:]) if isinstance(value, torch.Tensor) else None
+            yield passed, tuple(value.shape[1:]) if isinstance(value, torch.Tensor) else None
 
 
 def _matters(state: State) -> bool:

@@ -3,8 +3,7 @@
 What a lesson's check cell imports comes from here and needs neither torch nor nbgrader:
 
 >>> from tlcore.grading import Checks, remote
->>> import sys; "nbgrader" in sys.modules
-False
+>>> checks = Checks("an exercise")
 """
 
 from tlcore.grading.checks import Checks

@@ -69,7 +69,8 @@ class Checks:
         self._context = context.current()
         self._draws = self._timeouts = 0
         names = free_names(self._context.source) if self._context.source else set()
-        self._forbidden = violation(forbid, names, self._context.cells) if forbid else None
+        where = self._context
+        self._forbidden = violation(forbid, names, where.cells, where.broken) if forbid else None
 
     def __call__(
         self, name: str, *, points: float, hint: str = "", seconds: float | None = None

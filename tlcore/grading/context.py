@@ -43,12 +43,15 @@ class Context:
         The check cell itself; its free names are what the student defines.
     cells
         Sources of the code cells that ran before it, in order.
+    broken
+        Indices of those that are known to have ended in an error.
     submission
         Mixed into every seed, so that two submissions meet different random inputs.
     """
 
     source: str = ""
     cells: list[str] = field(default_factory=list)
+    broken: set[int] = field(default_factory=set)
     submission: str = ""
     outside = False
 

@@ -53,6 +53,7 @@ class JudgedExecute(Execute):
         self._judge: Judge | None = None
         self._gone = ""
         self._cells: list[str] = []
+        self._broken: set[int] = set()
         try:
             return super().preprocess(nb, resources, km)  # type: ignore[no-any-return]
         finally:
@@ -67,7 +68,7 @@ class JudgedExecute(Execute):
             return cell, resources
         if is_check(cell):
             judge = self._judge or self._open(resources)
-            cell.outputs = [NotebookNode(o) for o in judge.outputs(cell.source, list(self._cells))]
+            cell.outputs = [NotebookNode(o) for o in judge.outputs(cell.source, list(self._cells), self._broken)]
             self._gone = judge.link.gone
             return cell, resources
         self._cells.append(cell.source)
@@ -75,7 +76,10 @@ class JudgedExecute(Execute):
             cell.outputs = [_error("KernelGone", self._gone)]
             return cell, resources
         try:
-            return super().preprocess_cell(cell, resources, index)  # type: ignore[no-any-return]
+            cell, resources = super().preprocess_cell(cell, resources, index)
+            if any(o.output_type == "error" for o in cell.outputs):
+                self._broken.add(len(self._cells) - 1)
+            return cell, resources
         except DeadKernelError:
             self._gone = "this cell ended the Python process it runs in"
         except CellTimeoutError as error:

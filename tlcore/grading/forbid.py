@@ -34,35 +34,45 @@ def free_names(source: str) -> set[str]:
     """
     top = symtable.symtable(source, "<check>", "exec")
     bound = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
-    used: set[str] = set()
+    return {name for name in _globals(top) - bound if not hasattr(builtins, name)}
+
+
+def _globals(top: symtable.SymbolTable) -> set[str]:
+    """Names that code looks up in its module, at the top or from within a function."""
+    used = {s.get_name() for s in top.get_symbols() if s.is_referenced()}
 
     def visit(table: symtable.SymbolTable) -> None:
-        for symbol in table.get_symbols():
-            at_top = table is top and symbol.is_referenced()
-            if at_top or (symbol.is_global() and symbol.is_referenced()):
-                used.add(symbol.get_name())
+        used.update(s.get_name() for s in table.get_symbols() if s.is_global() and s.is_referenced())
         for child in table.get_children():
             visit(child)
 
-    visit(top)
-    return {name for name in used - bound if not hasattr(builtins, name)}
+    for child in top.get_children():
+        visit(child)
+    return used
 
 
-def violation(forbid: Sequence[str], names: Iterable[str], cells: Iterable[str]) -> str | None:
+def violation(
+    forbid: Sequence[str], names: Iterable[str], cells: Sequence[str], broken: Iterable[int] = ()
+) -> str | None:
     """Return the forbidden thing that the definitions of `names` reach, as dotted path, or None.
 
     >>> cells = ["from tlcore import anatomy as a", "def rf(net):\\n    return a.receptive_field(net).size"]
     >>> violation(["tlcore.anatomy"], ["rf"], cells)
     'tlcore.anatomy.receptive_field'
-    >>> violation(["tlcore.anatomy"], ["other"], cells) is None
+    >>> violation(["tlcore.anatomy"], ["rf"], [*cells, "def rf(net): return 7"]) is None
     True
+
+    Parameters
+    ----------
+    cells
+        Sources of the cells, in the order in which they ran; a later definition replaces an earlier one.
+    broken
+        Indices of cells that ended in an error: what they define may not have been defined.
     """
-    statements = [s for cell in cells for s in _parse(cell)]
-    aliases = _aliases(statements)
-    bindings: dict[str, list[ast.stmt]] = {}
-    for statement in statements:
-        for name in _bound(statement, set(aliases)):
-            bindings.setdefault(name, []).append(statement)
+    parsed = [_parse(cell) for cell in cells]
+    statements = [s for body in parsed for s in body]
+    aliases, starred = _aliases(statements), _starred(statements)
+    bindings = _bindings(parsed, set(aliases), set(broken))
 
     waiting, seen = list(names), set()
     while waiting:
@@ -70,13 +80,54 @@ def violation(forbid: Sequence[str], names: Iterable[str], cells: Iterable[str])
         if name in seen:
             continue
         seen.add(name)
+        if name not in bindings and name not in aliases and not hasattr(builtins, name):
+            for module in starred:  # the name may come from there
+                if any(f"{module}.".startswith(f"{banned}.") for banned in forbid):
+                    return module
         for statement in bindings.get(name, []):
-            for path in _references(statement, aliases):
+            used = _globals(symtable.symtable(ast.unparse(statement), "<cell>", "exec"))
+            for path in _references(statement, used, aliases):
                 for banned in (*forbid, *_BY_NAME):
                     if path == banned or path.startswith(banned + "."):
                         return ".".join(path.split(".")[: banned.count(".") + 2])
-            waiting += [n.id for n in ast.walk(statement) if isinstance(n, ast.Name)]
+            waiting += used
     return None
+
+
+def _bindings(
+    parsed: Sequence[list[ast.stmt]], modules: set[str], broken: set[int]
+) -> dict[str, list[ast.stmt]]:
+    """For each name the statements that may have made it what it is.
+
+    A definition replaces what came before only if it was surely reached: nothing before it in its cell can fail.
+    """
+    found: dict[str, list[ast.stmt]] = {}
+    for index, body in enumerate(parsed):
+        reached = index not in broken
+        for statement in body:
+            replaces = reached and isinstance(statement, (ast.FunctionDef, ast.ClassDef, ast.Assign))
+            for name in _bound(statement, modules):
+                if replaces and name in _defined(statement):
+                    found[name] = [statement]
+                else:
+                    found.setdefault(name, []).append(statement)
+            reached = reached and _cannot_fail(statement)
+    return found
+
+
+def _defined(statement: ast.stmt) -> set[str]:
+    if isinstance(statement, ast.Assign):
+        return {t.id for t in statement.targets if isinstance(t, ast.Name)}
+    return {getattr(statement, "name", "")}
+
+
+def _cannot_fail(statement: ast.stmt) -> bool:
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return True  # a cell in which it failed is among the broken ones
+    if isinstance(statement, ast.FunctionDef):
+        defaults = [*statement.args.defaults, *(d for d in statement.args.kw_defaults if d)]
+        return not statement.decorator_list and all(isinstance(d, ast.Constant) for d in defaults)
+    return isinstance(statement, (ast.Expr, ast.Assign)) and isinstance(statement.value, ast.Constant)
 
 
 def _parse(cell: str) -> list[ast.stmt]:
@@ -119,16 +170,25 @@ def _aliases(statements: list[ast.stmt]) -> dict[str, str]:
                     table[a.asname or a.name.split(".")[0]] = a.name if a.asname else a.name.split(".")[0]
             elif isinstance(node, ast.ImportFrom) and node.module:
                 for a in node.names:
-                    table[a.asname or a.name] = node.module if a.name == "*" else f"{node.module}.{a.name}"
+                    if a.name != "*":
+                        table[a.asname or a.name] = f"{node.module}.{a.name}"
     return table
 
 
-def _references(statement: ast.stmt, aliases: dict[str, str]) -> Iterable[str]:
+def _starred(statements: list[ast.stmt]) -> list[str]:
+    """Modules of which everything was imported."""
+    nodes = [n for s in statements for n in ast.walk(s) if isinstance(n, ast.ImportFrom)]
+    return [n.module for n in nodes if n.module and any(a.name == "*" for a in n.names)]
+
+
+def _references(statement: ast.stmt, used: set[str], aliases: dict[str, str]) -> Iterable[str]:
+    """Dotted paths that a statement refers to: through the names it looks up in the module, or imports itself."""
     for node in ast.walk(statement):
         if isinstance(node, (ast.Name, ast.Attribute)):
             first, _, rest = _path(node).partition(".")
             whole = aliases.get(first, first)
-            yield f"{whole}.{rest}" if rest else whole
+            if first in used or first in _aliases([statement]):
+                yield f"{whole}.{rest}" if rest else whole
         elif isinstance(node, ast.Import):
             yield from (a.name for a in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

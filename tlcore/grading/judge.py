@@ -16,7 +16,7 @@ import json
 import pickle
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +123,12 @@ class Judge(Context):
         self._calls = 0
         self._deadline = self._cell_deadline = 0.0
 
-    def run(self, source: str, cells: list[str]) -> Any:
-        """Execute a check cell whose student ran `cells` before; return the value of its last line."""
-        self.source, self.cells = source, cells
+    def run(self, source: str, cells: list[str], broken: Iterable[int] = ()) -> Any:
+        """Execute a check cell; return the value of its last line.
+
+        `cells` are the student's cells that ran before it, `broken` the indices of those that ended in an error.
+        """
+        self.source, self.cells, self.broken = source, cells, set(broken)
         self._names = {"__name__": "tlcore_check", "__builtins__": builtins}
         self._deadline = self._cell_deadline = time.monotonic() + _CELL_SECONDS
         self._calls = 0
@@ -142,10 +145,10 @@ class Judge(Context):
                 with contextlib.suppress(Exception, NoAnswer):
                     self.ask("forget")
 
-    def outputs(self, source: str, cells: list[str]) -> list[dict[str, Any]]:
+    def outputs(self, source: str, cells: list[str], broken: Iterable[int] = ()) -> list[dict[str, Any]]:
         """Like `run`, but as the outputs of a notebook cell."""
         try:
-            value = self.run(source, cells)
+            value = self.run(source, cells, broken)
         except (Exception, NoAnswer) as error:
             shown = traceback.format_exception_only(error)
             return [_error(type(error).__name__, str(error), shown)]

@@ -143,9 +143,8 @@ def main() -> None:
     has_peer = importlib.util.find_spec("receptivefield") is not None
     peer = f"receptivefield {importlib.metadata.version('receptivefield')}" if has_peer else "receptivefield"
     print("# Receptive field of the last node before global pooling, with respect to the input\n")
-    print(
-        f"{cpu_name()}, {os.cpu_count()} cores, torch {torch.__version__}, torchvision {torchvision.__version__}."
-    )
+    versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    print(f"{cpu_name()}, {os.cpu_count()} cores, {versions}.")
     print("Seconds; ours is the median of 5 including tracing, the others run once.\n")
     print(f"| net | tlcore | s | gradient | s | input it needs | ratio | {peer} | s |")
     print("|---|---|---|---|---|---|---|---|---|")

@@ -95,7 +95,7 @@ def stack_field(layers: list[tuple[int, int]]) -> int:
 # %% nbgrader={"grade": true, "grade_id": "stack-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false} student_names=["stack_field"]
 from tlcore.grading import Checks
 
-checks = Checks("Exercise 1 · The field of a stack", forbid=["reached", "tlcore.anatomy"])
+checks = Checks("Exercise 1 · The field of a stack", forbid=["reached", "tlcore.anatomy"], seconds=5)
 
 
 @checks("one layer sees its kernel, no layer sees one pixel", points=0.5)
@@ -127,7 +127,7 @@ checks
 ### BEGIN HIDDEN TESTS
 from tlcore.grading import Checks
 
-checks = Checks("Exercise 1 · More stacks", hidden=True, forbid=["reached", "tlcore.anatomy"])
+checks = Checks("Exercise 1 · More stacks", hidden=True, forbid=["reached", "tlcore.anatomy"], seconds=5)
 
 
 def counted(layers):
@@ -225,7 +225,7 @@ def field_between(layers: list[tuple[int, int]], k: int, m: int) -> int:
 # %% nbgrader={"grade": true, "grade_id": "between-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false} student_names=["field_between"]
 from tlcore.grading import Checks
 
-checks = Checks("Exercise 2 · The field between two layers", forbid=["reached", "tlcore.anatomy"])
+checks = Checks("Exercise 2 · The field between two layers", forbid=["reached", "tlcore.anatomy"], seconds=5)
 stack = [(3, 2), (3, 2), (3, 1)]
 
 
@@ -259,7 +259,7 @@ checks
 ### BEGIN HIDDEN TESTS
 from tlcore.grading import Checks
 
-checks = Checks("Exercise 2 · More pairs", hidden=True, forbid=["reached", "tlcore.anatomy"])
+checks = Checks("Exercise 2 · More pairs", hidden=True, forbid=["reached", "tlcore.anatomy"], seconds=5)
 
 
 @checks("all pairs of a random stack", points=1)

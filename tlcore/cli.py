@@ -126,7 +126,8 @@ def demo(
             bar.advance(task)
     _print_grades(graded)
     console.print("The demo runs our own code, in plain kernels without a sandbox.")
-    console.print(f"feedback pages: {desk.feedback.relative_to(course.root)}/STUDENT/{name}/{name}.html")
+    pages = desk.feedback.relative_to(course.root) / "STUDENT" / name / f"{name}.html"
+    console.print(f"feedback pages: {pages}", soft_wrap=True)
     for line in wrong:
         console.print(line, style="red")
     if as_json:

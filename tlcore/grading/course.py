@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from traitlets.config import Config
 
+_DESK_TIMEOUT = 20  # seconds: what is graded on a desk of its own are our lessons, whose cells keep to this
 LESSON = re.compile(r"\d\d-[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -76,6 +77,7 @@ class Course:
                 config.CourseDirectory[f"{step}_directory"] = step
             config.CourseDirectory.root = str(self.desk)
             config.CourseDirectory.db_url = self.db_url
+            config.Execute.timeout = min(config.Execute.timeout, _DESK_TIMEOUT)
         return config
 
     def lessons(self) -> list[str]:

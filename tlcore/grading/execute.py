@@ -38,6 +38,9 @@ def linked(manager: Any) -> Iterator[Link]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_SHORTEST = 5  # seconds
+
+
 class JudgedExecute(Execute):
     """Execute a submission: its own cells in its kernel, the check cells in this process.
 
@@ -54,6 +57,7 @@ class JudgedExecute(Execute):
         self._gone = ""
         self._cells: list[str] = []
         self._broken: set[int] = set()
+        self._timeouts = 0
         try:
             return super().preprocess(nb, resources, km)  # type: ignore[no-any-return]
         finally:
@@ -87,6 +91,15 @@ class JudgedExecute(Execute):
         (self._judge or self._open(resources)).link.gone = self._gone
         cell.outputs = [*cell.get("outputs", []), _error("KernelGone", self._gone)]
         return cell, resources
+
+    def _get_timeout(self, cell: NotebookNode | None) -> int | None:
+        """Each cell that had to be stopped halves the time of those after it: they often run the same code."""
+        seconds = super()._get_timeout(cell)
+        return max(_SHORTEST, seconds // 2**self._timeouts) if seconds else seconds
+
+    async def _async_handle_timeout(self, timeout: int, cell: NotebookNode | None = None) -> Any:
+        self._timeouts += 1
+        return await super()._async_handle_timeout(timeout, cell)
 
     def _open(self, resources: dict[str, Any]) -> Judge:
         self._link = linked(self.km)

@@ -131,9 +131,7 @@ def cpu_name() -> str:
     """What the machine calls its processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    return next(
-        (line.split(":")[1].strip() for line in lines if line[:10] == "model name"), platform.machine()
-    )
+    return next((line.split(":")[1].strip() for line in lines if line[:10] == "model name"), platform.machine())
 
 
 def main() -> None:

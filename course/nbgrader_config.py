@@ -4,7 +4,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-c = get_config()  # noqa: F821  (nbgrader defines it)
+c = get_config()
 
 c.CourseDirectory.course_id = "transfer-learning"
 c.CourseDirectory.root = str(ROOT)

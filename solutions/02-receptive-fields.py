@@ -109,15 +109,11 @@ def _():
     checks.equal(stack_field([(3, 1), (3, 1)]), 5, mistakes={"you added k where k - 1 pixels are new": 7})
 
 
-@checks(
-    "a stride widens the steps of all later layers, not its own", points=1, hint="Add first, then multiply."
-)
+@checks("a stride widens the steps of all later layers, not its own", points=1, hint="Add first, then multiply.")
 def _():
     wrong = {"the stride of a layer already widened its own kernel": 11, "the stride was left out": 7}
     checks.equal(stack_field([(3, 1), (3, 2), (3, 1)]), 9, mistakes=wrong)
-    checks.equal(
-        stack_field([(3, 2), (3, 2), (3, 2), (3, 1)]), 31, mistakes={"jumps multiply, they do not add": 27}
-    )
+    checks.equal(stack_field([(3, 2), (3, 2), (3, 2), (3, 1)]), 31, mistakes={"jumps multiply, they do not add": 27})
 
 
 checks
@@ -145,9 +141,7 @@ def _():
         checks.equal(stack_field(layers), counted(layers))
 
 
-@checks(
-    "a stack too deep for counting", points=0.5, hint="Two numbers per layer are enough, however deep it is."
-)
+@checks("a stack too deep for counting", points=0.5, hint="Two numbers per layer are enough, however deep it is.")
 def _():
     checks.equal(stack_field([(3, 2)] * 40), 2**41 - 1)
 
@@ -282,9 +276,7 @@ checks
 
 # %%
 depth = len(vgg16) + 1
-fields = torch.tensor(
-    [[field_between(vgg16, k, m) if m <= k else 0 for m in range(depth)] for k in range(depth)]
-)
+fields = torch.tensor([[field_between(vgg16, k, m) if m <= k else 0 for m in range(depth)] for k in range(depth)])
 ax = plots.figure(width=4.8, height=3.8)[1][0]
 picture = ax.imshow(fields.where(fields > 0, torch.nan))
 ax.figure.colorbar(picture, label="field of $F_k$, in positions of $F_m$")
@@ -357,9 +349,7 @@ checks = Checks("Exercise 3 · Against the gradient", hidden=True, forbid=["tlco
 def _():
     rng = checks.rng()
     for _ in range(5):
-        layers = [
-            (int(rng.integers(1, 6)), int(rng.integers(1, 3)), int(rng.integers(0, 3))) for _ in range(3)
-        ]
+        layers = [(int(rng.integers(1, 6)), int(rng.integers(1, 3)), int(rng.integers(0, 3))) for _ in range(3)]
         x = torch.ones(1, 1, 150, requires_grad=True, dtype=torch.float64)
         y = x
         for k, s, p in layers:
@@ -396,9 +386,7 @@ for n, (kernel, stride, padding) in enumerate(padded, 1):
 ax = plots.figure(width=6, height=3)[1][0]
 ax.plot(range(1, n + 1), corner, label="corner of the map")
 ax.plot(range(1, n + 1), centre, label="centre of the map")
-ax.set(
-    xlabel="layer of ResNet-50", ylabel="share of padding in the field", ylim=(0, 1), xticks=range(3, 19, 3)
-)
+ax.set(xlabel="layer of ResNet-50", ylabel="share of padding in the field", ylim=(0, 1), xticks=range(3, 19, 3))
 _ = ax.legend()
 
 # %% [markdown]
@@ -449,9 +437,7 @@ def _():
     checks.equal(network_field([[[(3, 1)]], [[(3, 2)]], [[(3, 1)]]]), 9)
 
 
-@checks(
-    "the widest branch decides", points=0.5, hint="Branches stand side by side; their fields do not add up."
-)
+@checks("the widest branch decides", points=0.5, hint="Branches stand side by side; their fields do not add up.")
 def _():
     inception = [[(1, 1)], [(1, 1), (3, 1)], [(1, 1), (5, 1)], [(3, 1), (1, 1)]]
     wrong = {"you added the branches": 9, "you took the last branch": 3, "you took the first branch": 1}
@@ -488,9 +474,7 @@ def _():
         blocks = []
         for _ in range(4):
             stride = int(rng.integers(1, 3))
-            kernels = [
-                [int(k) for k in rng.choice([1, 3, 5, 7], size=int(rng.integers(1, 4)))] for _ in range(3)
-            ]
+            kernels = [[int(k) for k in rng.choice([1, 3, 5, 7], size=int(rng.integers(1, 4)))] for _ in range(3)]
             branches = []
             for branch in kernels:
                 place = int(rng.integers(len(branch)))
@@ -633,14 +617,10 @@ def _():
     for _ in range(3):
         channels = [int(c) for c in rng.integers(1, 6, 4)]
         layers = [
-            (int(rng.choice([1, 3, 5])), int(rng.choice([1, 3, 5])), a, b)
-            for a, b in zip(channels, channels[1:])
+            (int(rng.choice([1, 3, 5])), int(rng.choice([1, 3, 5])), a, b) for a, b in zip(channels, channels[1:])
         ]
         net = torch.nn.Sequential(
-            *[
-                torch.nn.Conv2d(a, b, (kh, kw), padding=(kh // 2, kw // 2), bias=False)
-                for kh, kw, a, b in layers
-            ]
+            *[torch.nn.Conv2d(a, b, (kh, kw), padding=(kh // 2, kw // 2), bias=False) for kh, kw, a, b in layers]
         )
         height, width = int(rng.integers(3, 8)), int(rng.integers(3, 8))
         with FlopCounterMode(display=False) as counter:
@@ -827,9 +807,7 @@ def _():
     checks.close(gradient_map(conv, torch.rand(1, 2, 9, 9), 4, 2), expected, mistakes=wrong)
 
 
-@checks(
-    "pixels outside the field get exactly zero", points=0.5, hint="Only one position of the output counts."
-)
+@checks("pixels outside the field get exactly zero", points=0.5, hint="Only one position of the output counts.")
 def _():
     net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 3, padding=1))
     seen = torch.as_tensor(gradient_map(net, torch.rand(1, 1, 15, 15), 7, 7))

@@ -28,9 +28,7 @@ def rooms_imported(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names = [a.name for a in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = (
-                [f"{node.module}.{a.name}" for a in node.names] if node.module == "tlcore" else [node.module]
-            )
+            names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "tlcore" else [node.module]
         found |= {n.split(".")[1] for n in names if n.startswith("tlcore.")}
     return found
 
@@ -53,11 +51,7 @@ def test_a_room_imports_only_from_lower_floors():
 
 def modules_after(statement: str) -> set[str]:
     code = f"import sys\n{statement}\nprint(*sys.modules)"
-    return set(
-        subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True
-        ).stdout.split()
-    )
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
 
 
 def test_imports_stay_light():
@@ -75,11 +69,7 @@ def test_imports_stay_light():
 def test_conda_and_pip_ask_for_the_same():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = {*project["dependencies"], *project["optional-dependencies"]["course"]}
-    conda = {
-        d
-        for d in yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-        if isinstance(d, str)
-    }
+    conda = {d for d in yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"] if isinstance(d, str)}
     asked = {d.replace("pytorch", "torch") for d in conda} - {"pip", f"python{project['requires-python']}"}
     assert asked == wanted
 

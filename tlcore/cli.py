@@ -18,9 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Build, check and grade the course's lessons."
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Build, check and grade the course's lessons.")
 console = Console()
 Lessons = Annotated[list[str] | None, typer.Argument(help="Lessons: 2, 02 or part of a name. Default: all.")]
 
@@ -82,15 +80,11 @@ def grade(
 
     course, names = _course(lessons)
     if not no_sandbox:
-        _fail(
-            "no sandbox is available, and students' code would run with your rights: add --no-sandbox to allow it"
-        )
+        _fail("no sandbox is available, and students' code would run with your rights: add --no-sandbox to allow it")
     with _sentences(), _bar() as bar:
         total = sum(len(grader.submissions(course, name)) for name in names)
         if not total:
-            _fail(
-                f"nothing to grade: no {course.submitted.relative_to(course.root)}/STUDENT/LESSON/ for {names}"
-            )
+            _fail(f"nothing to grade: no {course.submitted.relative_to(course.root)}/STUDENT/LESSON/ for {names}")
         task = bar.add_task("grading", total=total)
         graded = []
         for one in grader.grade(course, [n for n in names if grader.submissions(course, n)]):
@@ -104,9 +98,7 @@ def grade(
 @app.command()
 def demo(
     lesson: Annotated[str | None, typer.Option(help="Lesson to show; default: receptive fields.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="End with the gradebook as one line of JSON.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="End with the gradebook as one line of JSON.")] = False,
 ) -> None:
     """Hand in a class of every kind, grade it, and show the gradebook. Exits 1 if a score is not the one deserved."""
     from tlcore.grading import demo as class_

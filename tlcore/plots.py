@@ -38,9 +38,7 @@ def use_style() -> None:
     plt.rcParams.update(STYLE | {"axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=lines)})
 
 
-def figure(
-    columns: int = 1, rows: int = 1, *, width: float = 3.6, height: float = 2.8
-) -> tuple[Figure, list[Axes]]:
+def figure(columns: int = 1, rows: int = 1, *, width: float = 3.6, height: float = 2.8) -> tuple[Figure, list[Axes]]:
     """New figure with its axes in one list, row by row; sizes in inches per panel.
 
     >>> fig, (left, right) = figure(2)
@@ -74,10 +72,7 @@ class Table:
         lines = [self.header, *self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
         right = [self._is_number(i) for i in range(len(self.header))]
-        shown = [
-            "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right))
-            for line in lines
-        ]
+        shown = ["  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right)) for line in lines]
         return "\n".join(line.rstrip() for line in shown)
 
     def _repr_html_(self) -> str:

@@ -89,5 +89,6 @@ def progress(items: Iterable[Item], label: str, total: int | None = None) -> Ite
 
     from tqdm import tqdm
 
-    quiet = "NBGRADER_EXECUTION" in os.environ or not sys.stdout.isatty() and "ipykernel" not in sys.modules
+    unseen = not sys.stdout.isatty() and "ipykernel" not in sys.modules
+    quiet = unseen or "NBGRADER_EXECUTION" in os.environ
     yield from tqdm(items, desc=label, total=total, leave=False, file=sys.stdout, disable=quiet)

@@ -37,8 +37,7 @@ def test_map_lies_in_the_theoretical_field_and_is_narrower() -> None:
 
 def test_same_seed_same_map() -> None:
     one, two, other = (
-        anatomy.effective_receptive_field(deep(), input_size=(1, 21, 21), samples=3, seed=s).map
-        for s in (5, 5, 6)
+        anatomy.effective_receptive_field(deep(), input_size=(1, 21, 21), samples=3, seed=s).map for s in (5, 5, 6)
     )
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
@@ -57,9 +56,7 @@ def test_uniform_kernels_give_the_binomial_shape() -> None:
 
 
 def test_between_two_layers_and_position() -> None:
-    seen = anatomy.effective_receptive_field(
-        deep(), of="14", wrt="7", input_size=(1, 25, 25), position=(3, 20)
-    )
+    seen = anatomy.effective_receptive_field(deep(), of="14", wrt="7", input_size=(1, 25, 25), position=(3, 20))
     assert seen.theoretical.size == (9, 9)
     assert seen.theoretical.wrt == "7"
     outside = seen.map.clone()

@@ -176,16 +176,12 @@ OF = {
 }
 
 
-def compare(
-    model: nn.Module, size: tuple[int, ...], of: str | None = None, count: int = 7
-) -> anatomy.ReceptiveField:
+def compare(model: nn.Module, size: tuple[int, ...], of: str | None = None, count: int = 7) -> anatomy.ReceptiveField:
     """Both answers for neighbouring positions in the middle must agree."""
     field = anatomy.receptive_field(model, of=of, input_size=size)
     extent = field._found.of_extent or {}
     middle = tuple(extent[axis] // 2 for axis in field._found.axes)
-    places = [
-        tuple(min(m + i, extent[a] - 1) for a, m in zip(field._found.axes, middle)) for i in range(count)
-    ]
+    places = [tuple(min(m + i, extent[a] - 1) for a, m in zip(field._found.axes, middle)) for i in range(count)]
     for place, box in zip(places, supports(positive(model), size, places, of=of), strict=True):
         if box is None:
             with pytest.raises(ValueError, match="reads nothing"):
@@ -240,9 +236,7 @@ class Join(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         left, right = self.left(x), self.right(x)
         for dim in range(2, self.rank + 2):
-            length = (
-                left.size(dim) + right.size(dim) - abs(left.size(dim) - right.size(dim))
-            ) // 2 - self.skip
+            length = (left.size(dim) + right.size(dim) - abs(left.size(dim) - right.size(dim))) // 2 - self.skip
             left, right = left.narrow(dim, self.skip, length), right.narrow(dim, 0, length)
         return self.mix(torch.cat((left, right), 1)) + left if self.cat else left + right
 
@@ -262,9 +256,7 @@ def layer(draw: st.DrawFn, rank: int, steps: bool) -> nn.Module:
     if kind == "conv":
         kernel = numbers(1, 4)
         padding = draw(st.sampled_from(["same", "valid", 0, 1]))
-        return CONV[rank](
-            2, 2, kernel, padding=padding, dilation=numbers(1, 3), groups=draw(st.sampled_from([1, 2]))
-        )
+        return CONV[rank](2, 2, kernel, padding=padding, dilation=numbers(1, 3), groups=draw(st.sampled_from([1, 2])))
     if kind == "pool":
         kernel = draw(st.integers(2, 3))
         return POOL[rank](kernel, 1, draw(st.integers(0, 1)))

@@ -168,9 +168,7 @@ def test_edges_name_the_path() -> None:
 def test_table() -> None:
     table = anatomy.receptive_field(small(), input_size=(3, 32, 32)).table()
     assert [row.name for row in table] == ["0", "3"]
-    assert table[1] == anatomy.LayerRow(
-        "3", "max pool", (3, 3), (2, 2), (11, 11), (4, 4), (-5, -5), (8, 8, 8)
-    )
+    assert table[1] == anatomy.LayerRow("3", "max pool", (3, 3), (2, 2), (11, 11), (4, 4), (-5, -5), (8, 8, 8))
     assert "max pool" in repr(table)
     assert table._repr_html_().count("<tr>") == 3
     assert "<table>" in anatomy.receptive_field(small())._repr_html_()

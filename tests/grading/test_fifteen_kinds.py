@@ -131,9 +131,7 @@ KINDS = [
         "def f(y):\n    fig, ax = plt.subplots()\n    ax.plot(y, range(len(y)))\n    return ax",
         "ax = f([3.0, 2.0, 1.0])\nchecks.close(ax.lines[0].get_ydata(), [3.0, 2.0, 1.0])\nassert ax.get_title() == 'loss'",
     ),
-    Kind(
-        "strings", "def f(n): return f'{n:,}'", "def f(n): return str(n)", "assert f(1234567) == '1,234,567'"
-    ),
+    Kind("strings", "def f(n): return f'{n:,}'", "def f(n): return str(n)", "assert f(1234567) == '1,234,567'"),
     Kind(
         "seeds",
         "import torch\ndef f(seed): return torch.rand(3, generator=torch.Generator().manual_seed(seed))",

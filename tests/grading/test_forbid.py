@@ -7,9 +7,7 @@ import pytest
 from tlcore.grading.forbid import free_names, violation
 
 FORBID = ["tlcore.anatomy", "slow"]
-GIVEN = (
-    "from tlcore import anatomy\nfield = anatomy.receptive_field(net)\nfor net in nets: anatomy.profile(net)"
-)
+GIVEN = "from tlcore import anatomy\nfield = anatomy.receptive_field(net)\nfor net in nets: anatomy.profile(net)"
 
 CAUGHT = {
     "called": "def f(x): return anatomy.receptive_field(x)",

@@ -31,14 +31,9 @@ def test_scores_are_the_ones_deserved_in_both_modes(course, submit, source, rele
     for judged in (True, False):
         found = graded(course, judged=judged)
         assert {s: g.score for s, g in found.items()} == expected
-        results.append(
-            {s: check_results(course.autograded / s / LESSON / f"{LESSON}.ipynb") for s in expected}
-        )
+        results.append({s: check_results(course.autograded / s / LESSON / f"{LESSON}.ipynb") for s in expected})
     outcome = [
-        {
-            s: {c: [(r["name"], r["passed"]) for r in v["results"]] for c, v in cells.items()}
-            for s, cells in r.items()
-        }
+        {s: {c: [(r["name"], r["passed"]) for r in v["results"]] for c, v in cells.items()} for s, cells in r.items()}
         for r in results
     ]
     assert outcome[0] == outcome[1]
@@ -69,9 +64,7 @@ def test_broken_submissions_get_a_sentence_and_the_rest_is_graded(course, submit
     assert found["unknown_kernel"].score == 0 and says["unknown_kernel"] == ""
     assert "no notebook was handed in" in says["no_notebook"]
     for broken in ("not_json", "not_text", "not_a_notebook"):
-        assert "cannot be read" in says[broken] or "not a notebook that can be read" in says[broken], says[
-            broken
-        ]
+        assert "cannot be read" in says[broken] or "not a notebook that can be read" in says[broken], says[broken]
     assert "no graded cells" in says["no_cells"]
     assert "another lesson" in says["other_lesson"]
     assert "cannot tell which notebook" in says["two"]

@@ -61,9 +61,7 @@ class EffectiveField:
         if len(sizes) != rank or any(not isinstance(n, int) or n < 1 for n in sizes):
             raise ValueError(f"size={size!r}: give a positive int, or {rank} of them")
         spans = []
-        for n, middle, length in zip(
-            sizes, self.theoretical.center(self.position), self.map.shape, strict=True
-        ):
+        for n, middle, length in zip(sizes, self.theoretical.center(self.position), self.map.shape, strict=True):
             low = math.ceil(middle - n / 2)
             spans.append((max(low, 0), min(low + n - 1, length - 1)))
         return tuple(spans)
@@ -167,9 +165,7 @@ def effective_receptive_field(
     if reduce not in ("abs", "square"):
         raise ValueError(f"{say}(reduce={reduce!r}): accepted are 'abs' and 'square'")
     if any(p.is_meta for p in model.parameters()):
-        raise ValueError(
-            f"{say}: the model is on the meta device and has no weights; build it with real ones"
-        )
+        raise ValueError(f"{say}: the model is on the meta device and has no weights; build it with real ones")
     found = find(model, of, wrt, input_size, "all", leaf_rules, say)
     theoretical = from_found(found, "all")
     place = _position(found, position, say)
@@ -180,9 +176,7 @@ def effective_receptive_field(
         found, model, input_shapes(found.seen, input_size, say), place, samples, seed, reduce, batch_size
     )
     if not float(total.sum()) > 0:
-        raise ValueError(
-            f"{say}: the gradient of {found.of!r} at {place} is zero everywhere for these inputs"
-        )
+        raise ValueError(f"{say}: the gradient of {found.of!r} at {place} is zero everywhere for these inputs")
     return EffectiveField(total / total.sum(), place, theoretical, samples)
 
 
@@ -243,8 +237,7 @@ def _dims(found: Found) -> dict[int, int]:
         axes = axes_in(dim)
         if len(axes) > 1 or (axes and any(axis == OTHER and n > 1 for axis, n in dim)):
             raise ValueError(
-                f"effective_receptive_field(of={found.of!r}): its spatial axes are folded together; "
-                "name a node before"
+                f"effective_receptive_field(of={found.of!r}): its spatial axes are folded together; name a node before"
             )
         if axes:
             dims[axes[0]] = d
@@ -257,9 +250,7 @@ def _position(found: Found, position: int | Sequence[int] | None, say: str) -> t
         return tuple(extent[axis] // 2 if axis in dims else 0 for axis in found.axes)
     given = (position,) if isinstance(position, int) else tuple(position)
     if len(given) != len(found.axes):
-        raise ValueError(
-            f"{say}(position={position!r}): give {len(found.axes)} int(s), one for each spatial axis"
-        )
+        raise ValueError(f"{say}(position={position!r}): give {len(found.axes)} int(s), one for each spatial axis")
     return given
 
 

@@ -76,8 +76,7 @@ def find(
     first = states.get(start)
     if not isinstance(first, State) or not first.maps:
         raise ValueError(
-            f"{function}(wrt={wrt!r}): {seen.label(start)!r} has no spatial axis, "
-            "so there is nothing to see a field of"
+            f"{function}(wrt={wrt!r}): {seen.label(start)!r} has no spatial axis, so there is nothing to see a field of"
         )
     if goal is None:
         first_use = [n for n in seen.graph.nodes if start in n.all_input_nodes and n.op != "output"]
@@ -111,9 +110,7 @@ def checked_rules(leaf_rules: LeafRules | None, function: str) -> LeafRules:
         raise TypeError(f"{function}(leaf_rules=…): give a dict, not {type(leaf_rules).__name__}")
     for key, rule in leaf_rules.items():
         if not isinstance(key, str) and not callable(key):
-            raise TypeError(
-                f"{function}(leaf_rules=…): key {key!r} must be a module class, a function or a name"
-            )
+            raise TypeError(f"{function}(leaf_rules=…): key {key!r} must be a module class, a function or a name")
         if not isinstance(rule, Window) and rule not in ("pointwise", "global"):
             raise ValueError(
                 f"{function}(leaf_rules=…): {rule!r} for {key!r} is not a rule; "
@@ -141,9 +138,7 @@ def last_in_space(seen: Trace, states: dict[fx.Node, Outcome], start: fx.Node, f
     if blamed is not None:
         raise ValueError(f"{function}: {blamed}; or name a node before it: of=…")
     if best is None:
-        raise ValueError(
-            f"{function}: no node after {seen.label(start)!r} keeps a place in space; name one: of=…"
-        )
+        raise ValueError(f"{function}: no node after {seen.label(start)!r} keeps a place in space; name one: of=…")
     return best
 
 
@@ -156,9 +151,7 @@ def _agreed(seen: Trace, one: dict[fx.Node, Outcome], two: dict[fx.Node, Outcome
     """The states on which both probes agree; elsewhere the reason why input_size is needed."""
     result: dict[fx.Node, Outcome] = {}
     for node, outcome in one.items():
-        earlier = next(
-            (result[n] for n in node.all_input_nodes if isinstance(result.get(n), NeedsSize)), None
-        )
+        earlier = next((result[n] for n in node.all_input_nodes if isinstance(result.get(n), NeedsSize)), None)
         mine, theirs = list(states_in((outcome,))), list(states_in((two.get(node),)))
         same = len(mine) == len(theirs) and all(a.same_as(b) for a, b in zip(mine, theirs, strict=True))
         if same or isinstance(outcome, UnknownOperation):
@@ -180,14 +173,10 @@ def _of_state(
         raise type(outcome)(f"{say}: {outcome}") from None
     state = next(states_in((outcome,)), None)
     if state is None:
-        raise ValueError(
-            f"{say}: {seen.label(goal)!r} is not an activation but a number or a shape; name another node"
-        )
+        raise ValueError(f"{say}: {seen.label(goal)!r} is not an activation but a number or a shape; name another node")
     if not state.depends:
         order = list(seen.graph.nodes)
-        hint = (
-            f"; {wrt!r} comes after {of!r}, exchange them" if order.index(start) > order.index(goal) else ""
-        )
+        hint = f"; {wrt!r} comes after {of!r}, exchange them" if order.index(start) > order.index(goal) else ""
         raise ValueError(f"{say}: there is no path from {wrt!r} to {of!r}{hint}")
     return state
 

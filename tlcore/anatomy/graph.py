@@ -73,9 +73,7 @@ class Trace:
             return self.outputs[name]
         if name == "neck":
             return self._neck(function, argument)
-        raise ValueError(
-            f"{function}({argument}={name!r}): no node named {name!r}; {nearest(name, self.names())}"
-        )
+        raise ValueError(f"{function}({argument}={name!r}): no node named {name!r}; {nearest(name, self.names())}")
 
     def _neck(self, function: str, argument: str) -> fx.Node:
         linear = [
@@ -84,9 +82,7 @@ class Trace:
             if isinstance(self.module(n), nn.Linear) or n.target in (F.linear, torch._C._nn.linear)
         ]
         if not linear:
-            raise ValueError(
-                f"{function}({argument}='neck'): this network has no linear layer, so it has no neck"
-            )
+            raise ValueError(f"{function}({argument}='neck'): this network has no linear layer, so it has no neck")
         source: fx.Node = linear[-1].all_input_nodes[0]
         return source
 
@@ -102,9 +98,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     pool = list(names)
     close = difflib.get_close_matches(name, pool, n=2, cutoff=0.5)
     inside = [n for n in pool if close and n.rpartition(".")[0] == close[0]]
-    close = (
-        list(dict.fromkeys([*close[:1], *inside[-1:], *close[1:]])) or [n for n in pool if "." not in n][:6]
-    )
+    close = list(dict.fromkeys([*close[:1], *inside[-1:], *close[1:]])) or [n for n in pool if "." not in n][:6]
     return "nearest: " + ", ".join(repr(n) for n in close)
 
 
@@ -203,9 +197,7 @@ def trace(model: nn.Module, *, leaves: Iterable[Any] = (), function: str = "trac
             f"{function}: torch.fx cannot trace {where}: {_first_line(error)} "
             f"Way out: leaf_rules={{{kind}: anatomy.Window(kernel=…, stride=…) | 'pointwise' | 'global'}}"
         ) from error
-    outputs = {
-        path: node for path, value in tracer.calls for node in [_first_node(value)] if node is not None
-    }
+    outputs = {path: node for path, value in tracer.calls for node in [_first_node(value)] if node is not None}
     closes: dict[fx.Node, list[str]] = {}
     for path, value in tracer.calls:
         node = _first_node(value)

@@ -79,9 +79,7 @@ class Reader:
         if node.op == "placeholder":
             value = self.values.of[node]
             channels = not (self.tokens and value.dim() == 2)
-            return State(
-                conventional(value.shape, channels=channels), {}, False, name=node.name, kind="input"
-            )
+            return State(conventional(value.shape, channels=channels), {}, False, name=node.name, kind="input")
         if node.op == "get_attr":
             return opaque(tuple(self.values.of[node].shape), [])
         sources = [self.states.get(source) for source in node.all_input_nodes]
@@ -157,9 +155,7 @@ class Reader:
             if key == "permute":
                 args["rest"] = list(args.values())[1:]
         value = self.values.of[node]
-        first = next(
-            (n for n in node.all_input_nodes if isinstance(self.values.of.get(n), torch.Tensor)), None
-        )
+        first = next((n for n in node.all_input_nodes if isinstance(self.values.of.get(n), torch.Tensor)), None)
         in_shape = tuple(self.values.of[first].shape) if first is not None else ()
         return Call(
             self.seen.label(node),
@@ -196,9 +192,7 @@ class Reader:
             if isinstance(key, str):
                 if key in (node.name, str(node.target)):
                     return rule
-            elif key is node.target or (
-                module is not None and isinstance(key, type) and isinstance(module, key)
-            ):
+            elif key is node.target or (module is not None and isinstance(key, type) and isinstance(module, key)):
                 return rule
         return None
 
@@ -206,9 +200,7 @@ class Reader:
         value = self.values.of[node]
         given = [self._own(a) for a in (*node.args, *node.kwargs.values())]
         states = list(states_in(given))
-        first = next(
-            self.values.of[n] for n in node.all_input_nodes if isinstance(self.values.of.get(n), torch.Tensor)
-        )
+        first = next(self.values.of[n] for n in node.all_input_nodes if isinstance(self.values.of.get(n), torch.Tensor))
         call = Call(
             self.seen.label(node),
             self._global(node),
@@ -237,11 +229,7 @@ class Reader:
                 f"module {self.seen.label(node)!r} ({kind}): {error}. "
                 f"Way out: leaf_rules={{{kind}: anatomy.Window(kernel=…, stride=…) | 'pointwise' | 'global'}}"
             )
-        target = (
-            node.target
-            if isinstance(node.target, str)
-            else getattr(node.target, "__name__", str(node.target))
-        )
+        target = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
         scope = self.seen.scopes.get(node, "")
         where = f" in module {scope!r}" if scope else ""
         return (
@@ -255,9 +243,7 @@ class Reader:
         if isinstance(outcome, UnknownOperation):
             return outcome
         whole = outcome.whole
-        if (
-            whole and outcome.maps and len(outcome.parents) > 1
-        ):  # a gate meets its trunk: name the gate's module
+        if whole and outcome.maps and len(outcome.parents) > 1:  # a gate meets its trunk: name the gate's module
             closing = self.seen.closes.get(node, [])
             gates = [p for p, _ in outcome.parents if len(p.maps) < len(outcome.maps)]
             fresh = {op for gate in gates for op in gate.whole}
@@ -309,13 +295,10 @@ def fallback_for(seen: Trace, leaf_rules: LeafRules) -> Callable[[fx.Node, dict[
         lengths = []
         for axis, n in enumerate(x.shape[2:]):
             k, s, p, d = (
-                v if isinstance(v, int) else v[axis]
-                for v in (rule.kernel, rule.stride, rule.padding, rule.dilation)
+                v if isinstance(v, int) else v[axis] for v in (rule.kernel, rule.stride, rule.padding, rule.dilation)
             )
             reach = d * (k - 1)
-            lengths.append(
-                (n - 1) * s - 2 * p + reach + 1 if rule.transposed else (n + 2 * p - reach - 1) // s + 1
-            )
+            lengths.append((n - 1) * s - 2 * p + reach + 1 if rule.transposed else (n + 2 * p - reach - 1) // s + 1)
         return torch.empty((x.shape[0], channels, *lengths), dtype=x.dtype, device="meta")
 
     return fallback

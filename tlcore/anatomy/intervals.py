@@ -102,8 +102,6 @@ def _shortest(spans: list[Span], jump: Fraction) -> IntervalMap:
             continue
         shift = int(jump * short)
         pairs = zip(spans, spans[short:], strict=False)
-        if all(
-            late == (None if early is None else (early[0] + shift, early[1] + shift)) for early, late in pairs
-        ):
+        if all(late == (None if early is None else (early[0] + shift, early[1] + shift)) for early, late in pairs):
             return IntervalMap(tuple(spans[:short]), jump)
     return IntervalMap(tuple(spans), jump)

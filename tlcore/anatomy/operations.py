@@ -27,8 +27,7 @@ _add(
 )
 _add(
     rules.pooling,
-    "max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices "
-    "max_pool3d_with_indices",
+    "max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices",
     "input kernel_size stride padding dilation ceil_mode return_indices",
 )
 _add(rules.pooling, "avg_pool1d avg_pool2d avg_pool3d", "input kernel_size stride padding ceil_mode")
@@ -128,9 +127,7 @@ def module_call(module: nn.Module) -> tuple[str, dict[str, Any]] | None:
             return "softmax", {"dim": module.dim}
         if name.startswith(("MaxPool", "AvgPool", "LPPool")):
             key = {"M": "max", "A": "avg", "L": "lp"}[name[0]] + "_pool" + name[-2:]
-            return key, {
-                f: getattr(module, f, None) for f in ("kernel_size", "stride", "padding", "dilation")
-            }
+            return key, {f: getattr(module, f, None) for f in ("kernel_size", "stride", "padding", "dilation")}
         if name.startswith(("AdaptiveAvgPool", "AdaptiveMaxPool")):
             key = f"adaptive_{name[8:11].lower()}_pool{name[-2:]}"
             return key, {"output_size": module.output_size}

@@ -73,9 +73,7 @@ def draw_growth(field: ReceptiveField, ax: Axes | None = None) -> Axes:
     same = all(curve == curves[0] for curve in curves)
     for axis, curve in enumerate(curves[:1] if same else curves):
         label = None if same else f"axis {axis}"
-        ax.step(
-            range(1, len(rows) + 1), curve, where="mid", color=(_THEORY, _EFFECT, "black")[axis], label=label
-        )
+        ax.step(range(1, len(rows) + 1), curve, where="mid", color=(_THEORY, _EFFECT, "black")[axis], label=label)
     ax.set_xlabel("layer, in the order of the graph")
     ax.set_ylabel(f"receptive field in {field.wrt}")
     ax.set_title(f"{field.of!r}: {'x'.join(map(str, field.size))}", fontsize=10)

@@ -66,9 +66,7 @@ class ReceptiveField:
             index, t = axis
             span = (0, self._whole(index) - 1) if own is None else own.at(t)
             if span is None:
-                raise ValueError(
-                    f"interval(position={position!r}): {self.of!r} reads nothing of {self.wrt!r} there"
-                )
+                raise ValueError(f"interval(position={position!r}): {self.of!r} reads nothing of {self.wrt!r} there")
             spans.append(span)
         return tuple(spans)
 
@@ -105,9 +103,7 @@ class ReceptiveField:
                 pairs.append(((), ()))
                 continue
             widest = max(range(own.period), key=own.extent)
-            pairs.append(
-                (edge_path(state, axis, widest, low=True), edge_path(state, axis, widest, low=False))
-            )
+            pairs.append((edge_path(state, axis, widest, low=True), edge_path(state, axis, widest, low=False)))
         return tuple(pairs)
 
     def table(self, *, every: bool = False) -> Table:
@@ -161,13 +157,9 @@ class ReceptiveField:
         given = (position,) if isinstance(position, int) else tuple(position)
         rank = len(self.size)
         if not all(isinstance(p, int) and not isinstance(p, bool) for p in given):
-            raise TypeError(
-                f"position={position!r}: give {rank} int(s), one for each spatial axis of {self.of!r}"
-            )
+            raise TypeError(f"position={position!r}: give {rank} int(s), one for each spatial axis of {self.of!r}")
         if len(given) != rank:
-            raise ValueError(
-                f"position={position!r}: give {rank} int(s), one for each spatial axis of {self.of!r}"
-            )
+            raise ValueError(f"position={position!r}: give {rank} int(s), one for each spatial axis of {self.of!r}")
         extent = self._found.of_extent or {}
         for p, axis in zip(given, self._found.axes, strict=True):
             limit = extent.get(axis)
@@ -247,9 +239,7 @@ def receptive_field(
     Batch norm is pointwise (evaluation mode). Instance, layer and group norm over space, softmax over space
     and gates keep their local field and are named in ``global_ops``.
     """
-    return from_found(
-        find(model, of, wrt, input_size, contributors, leaf_rules, "receptive_field"), contributors
-    )
+    return from_found(find(model, of, wrt, input_size, contributors, leaf_rules, "receptive_field"), contributors)
 
 
 def from_found(found: Found, contributors: str) -> ReceptiveField:

@@ -76,9 +76,7 @@ def per_axis(value: Any, rank: int) -> tuple[Any, ...]:
     return (value,) * rank
 
 
-def windowed(
-    call: Call, x: State, taps: Sequence[Taps], kind: str, kernel: Any = None, stride: Any = None
-) -> State:
+def windowed(call: Call, x: State, taps: Sequence[Taps], kind: str, kernel: Any = None, stride: Any = None) -> State:
     """Taps along the last ``len(taps)`` dimensions; dimension 1 is mixed, as in every convolution."""
     rank = len(taps)
     first = len(x.layout) - rank
@@ -156,9 +154,7 @@ def adaptive_pooling(call: Call, x: State) -> Outcome:
     single = [d for d in range(first, len(x.layout)) if given[d - first] == 1]
     out = collapsed(x, axes_at(x, single), x.layout, call.op)
     taps = [
-        windows.adaptive(1, 1)
-        if d in single
-        else call.counted(windows.adaptive(call.in_shape[d], call.shape[d]))
+        windows.adaptive(1, 1) if d in single else call.counted(windows.adaptive(call.in_shape[d], call.shape[d]))
         for d in range(first, len(x.layout))
     ]
     out = windowed(call, out, taps, "global pool" if len(single) == rank else "adaptive pool")
@@ -222,9 +218,7 @@ def reduction(call: Call, x: State) -> Outcome:
     axes = axes_at(x, chosen)
     kept = len(call.shape) == rank
     gone = set(chosen)
-    layout = tuple(
-        (((OTHER, 1),) if d in gone else dim) for d, dim in enumerate(x.layout) if kept or d not in gone
-    )
+    layout = tuple((((OTHER, 1),) if d in gone else dim) for d, dim in enumerate(x.layout) if kept or d not in gone)
     out = replace(collapsed(x, axes, layout, call.op), kind="global " + call.key if axes else call.key)
     return (out, out) if isinstance(call.value, (tuple, list)) else out
 
@@ -318,10 +312,7 @@ def concatenation(call: Call, x: State) -> Outcome:
     if any(axes_at(s, [dim]) & set(s.maps) for s in parts):
         raise UnknownOperation("concatenates along a spatial axis")
     blank = tuple(1 if d == dim else n for d, n in enumerate(call.shape))
-    flat = [
-        replace(s, layout=tuple(((OTHER, 1),) if d == dim else f for d, f in enumerate(s.layout)))
-        for s in parts
-    ]
+    flat = [replace(s, layout=tuple(((OTHER, 1),) if d == dim else f for d, f in enumerate(s.layout))) for s in parts]
     out = joined(flat, blank)
     out = replace(out, parents=tuple((s, {}) for s in parts if s.depends))
     return replace(out, layout=resized(out.layout, call.shape), kind="concatenate")
@@ -332,9 +323,7 @@ def stacking(call: Call, x: State) -> Outcome:
     parts = [s for s in call.args["tensors"] if isinstance(s, State)]
     dim = call.get("dim", 0) % len(call.shape)
     out = joined(parts, [n for d, n in enumerate(call.shape) if d != dim])
-    return replace(
-        out, layout=(*out.layout[:dim], ((OTHER, call.shape[dim]),), *out.layout[dim:]), kind="stack"
-    )
+    return replace(out, layout=(*out.layout[:dim], ((OTHER, call.shape[dim]),), *out.layout[dim:]), kind="stack")
 
 
 def repetition(call: Call, x: State) -> Outcome:
@@ -354,15 +343,11 @@ def pieces(call: Call, x: State) -> Outcome:
     start, outs = 0, []
     for part in call.value:
         if call.key == "unbind":
-            outs.append(
-                sliced(x, [start if d == dim else slice(None) for d in range(rank)], tuple(part.shape), call)
-            )
+            outs.append(sliced(x, [start if d == dim else slice(None) for d in range(rank)], tuple(part.shape), call))
             start += 1
             continue
         window = slice(start, start + part.shape[dim])
-        outs.append(
-            sliced(x, [window if d == dim else slice(None) for d in range(rank)], tuple(part.shape), call)
-        )
+        outs.append(sliced(x, [window if d == dim else slice(None) for d in range(rank)], tuple(part.shape), call))
         start += part.shape[dim]
     return tuple(outs)
 

@@ -9,9 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw_stack(
-    layers: Sequence[tuple[int, int, int]], position: int, *, width: int, ax: Axes | None = None
-) -> Axes:
+def draw_stack(layers: Sequence[tuple[int, int, int]], position: int, *, width: int, ax: Axes | None = None) -> Axes:
     """Draw the layers as rows of dots, the input at the bottom, and mark all that one output position reads.
 
     >>> ax = draw_stack([(3, 1, 1), (3, 2, 1)], position=2, width=9)
@@ -33,9 +31,7 @@ def draw_stack(
     for kernel, stride, padding in layers:
         widths.append((widths[-1] + 2 * padding - kernel) // stride + 1)
     if min(widths) < 1 or not 0 <= position < widths[-1]:
-        raise ValueError(
-            f"position={position}: the last row has {max(widths[-1], 0)} positions for width={width}"
-        )
+        raise ValueError(f"position={position}: the last row has {max(widths[-1], 0)} positions for width={width}")
     ax = ax or plots.figure(width=6.4, height=0.9 * len(widths))[1][0]
     places = _places(layers)
     marked = {position}
@@ -45,12 +41,8 @@ def draw_stack(
         ax.scatter(xs, [level] * len(xs), s=28, facecolors="white", edgecolors="0.6", zorder=2)
         inside = sorted(t for t in marked if 0 <= t < widths[level])
         outside = sorted(marked - set(inside))
-        ax.scatter(
-            [start + step * t for t in inside], [level] * len(inside), s=34, color=plots.BLUE, zorder=3
-        )
-        ax.scatter(
-            [start + step * t for t in outside], [level] * len(outside), s=30, color=plots.RED, marker="x"
-        )
+        ax.scatter([start + step * t for t in inside], [level] * len(inside), s=34, color=plots.BLUE, zorder=3)
+        ax.scatter([start + step * t for t in outside], [level] * len(outside), s=30, color=plots.RED, marker="x")
         if level == 0:
             break
         kernel, stride, padding = layers[level - 1]

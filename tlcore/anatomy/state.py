@@ -111,8 +111,7 @@ def through(state: State, taps: dict[int, Taps], layout: Layout) -> State:
     """A result that reads `taps` along the given axes and keeps every other axis."""
     lengths = dict(factor for dim in layout for factor in dim)
     maps = {
-        axis: own.through(taps[axis], lengths.get(axis, 1)) if axis in taps else own
-        for axis, own in state.maps.items()
+        axis: own.through(taps[axis], lengths.get(axis, 1)) if axis in taps else own for axis, own in state.maps.items()
     }
     return replace(state, layout=layout, maps=maps, kernel=None, stride=None, parents=((state, taps),))
 
@@ -124,9 +123,7 @@ def collapsed(state: State, axes: Iterable[int], layout: Layout, op: GlobalOp) -
     maps = {axis: own for axis, own in state.maps.items() if axis not in gone}
     layout = tuple(tuple((OTHER if a in gone else a, n) for a, n in dim) for dim in layout)
     whole = merged([state.whole, [op] if ends else []])
-    return replace(
-        state, layout=layout, maps=maps, whole=whole, kernel=None, stride=None, parents=((state, {}),)
-    )
+    return replace(state, layout=layout, maps=maps, whole=whole, kernel=None, stride=None, parents=((state, {}),))
 
 
 def with_statistics(state: State, axes: Iterable[int], op: GlobalOp) -> State:

@@ -51,9 +51,7 @@ class Table:
         widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
         lines = []
         for row in cells:
-            text = [
-                v.ljust(w) if c < 2 else v.rjust(w) for c, (v, w) in enumerate(zip(row, widths, strict=True))
-            ]
+            text = [v.ljust(w) if c < 2 else v.rjust(w) for c, (v, w) in enumerate(zip(row, widths, strict=True))]
             lines.append("  ".join(text).rstrip())
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 

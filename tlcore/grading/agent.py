@@ -101,11 +101,13 @@ def _function(message: dict[str, Any]) -> Callable[..., Any]:
     if "source" in message:
         scope: dict[str, Any] = {"__name__": "tlcore_remote"}
         exec(compile(message["source"], "<remote>", "exec"), scope)
-        return scope[message["name"]]
+        fn: Callable[..., Any] = scope[message["name"]]
+        return fn
     found: Any = importlib.import_module(message["module"])
     for part in message["name"].split("."):
         found = getattr(found, part)
-    return found
+    imported: Callable[..., Any] = found
+    return imported
 
 
 def _forget(decode: codec.Decoder, message: dict[str, Any], namespace: dict[str, Any]) -> None:

@@ -23,9 +23,7 @@ from tlcore.grading.course import Course, CourseError, needs_extra
 from tlcore.grading.lesson import problems, read_lesson
 
 
-def build(
-    course: Course, names: Iterable[str], done: Callable[[str], None] = lambda name: None
-) -> list[Path]:
+def build(course: Course, names: Iterable[str], done: Callable[[str], None] = lambda name: None) -> list[Path]:
     """Make the source notebook and the release of each lesson; return the released notebooks.
 
     Raises

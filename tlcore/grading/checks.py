@@ -61,9 +61,7 @@ class Checks:
         Time limit of one check.
     """
 
-    def __init__(
-        self, title: str, *, hidden: bool = False, forbid: Sequence[str] = (), seconds: float = 10.0
-    ) -> None:
+    def __init__(self, title: str, *, hidden: bool = False, forbid: Sequence[str] = (), seconds: float = 10.0) -> None:
         self.title, self.hidden, self.seconds = title, hidden, seconds
         self.results: list[Result] = []
         self._context = context.current()

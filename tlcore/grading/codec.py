@@ -50,7 +50,7 @@ class Encoder:
             return [self(v, down) for v in value]
         if kind is dict or kind in (collections.OrderedDict, collections.defaultdict, collections.Counter):
             return {"t": "dict", "v": [[self(k, down), self(v, down)] for k, v in dict.items(value)]}
-        if kind is tuple or kind.__module__ == "torch" and kind.__name__ == "Size":
+        if kind is tuple or (kind.__module__ == "torch" and kind.__name__ == "Size"):
             return {"t": "tuple", "v": [self(v, down) for v in value]}
         if issubclass(kind, tuple) and hasattr(kind, "_fields"):
             fields = [str(f) for f in kind._fields]

@@ -35,7 +35,7 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if kind in (set, frozenset):
         return {plain(v) for v in value}
-    if kind is dict or kind.__module__ == "collections" and kind.__name__ == "OrderedDict":
+    if kind is dict or (kind.__module__ == "collections" and kind.__name__ == "OrderedDict"):
         return {plain(k): plain(v) for k, v in value.items()}
     if _is_array(value):
         return _numpy(value).tolist()

@@ -113,7 +113,8 @@ def remote(fn: Callable[..., Answer], *args: Any, **kwargs: Any) -> Answer:
     -------
     Plain data, arrays and tensors are copied; other objects come back as handles.
     """
-    return current().call(fn, args, kwargs)
+    answer: Answer = current().call(fn, args, kwargs)
+    return answer
 
 
 @contextlib.contextmanager
@@ -185,6 +186,6 @@ def _no_new_figures() -> Iterator[None]:
     try:
         yield
     finally:
-        pyplot = sys.modules.get("matplotlib.pyplot")
-        for number in set(pyplot.get_fignums()) - before if pyplot else ():
-            pyplot.close(number)
+        if pyplot := sys.modules.get("matplotlib.pyplot"):
+            for number in set(pyplot.get_fignums()) - before:
+                pyplot.close(number)

@@ -103,9 +103,7 @@ def find_course(start: Path | None = None) -> Course:
     for folder in (here, *here.parents):
         if (folder / "course" / "nbgrader_config.py").is_file():
             return Course(folder)
-    raise CourseError(
-        f"{here} is not inside a course: no course/nbgrader_config.py here or in any folder above"
-    )
+    raise CourseError(f"{here} is not inside a course: no course/nbgrader_config.py here or in any folder above")
 
 
 def needs_extra() -> None:
@@ -115,9 +113,7 @@ def needs_extra() -> None:
         import nbgrader  # noqa: F401
     except ImportError as missing:
         raise CourseError(f"this command needs {missing.name}: pip install 'tlcore[course]'") from None
-    warnings.filterwarnings(
-        "ignore", message="Object of type .* not in session"
-    )  # nbgrader's own, on every record
+    warnings.filterwarnings("ignore", message="Object of type .* not in session")  # nbgrader's own, on every record
     beside = str(Path(sys.executable).parent)
     if beside not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", "")])  # nbgrader calls `alembic`

@@ -30,9 +30,7 @@ def examine() -> list[Finding]:
 
 
 def _python() -> Finding:
-    return Finding(
-        "Python", "ok", f"{platform.python_version()} on {platform.system()}, {os.cpu_count()} cores"
-    )
+    return Finding("Python", "ok", f"{platform.python_version()} on {platform.system()}, {os.cpu_count()} cores")
 
 
 def _torch() -> Finding:
@@ -78,9 +76,7 @@ def _sandbox() -> Finding:
             "bubblewrap is not installed",
             "only graders need it: apt install bubblewrap",
         )
-    tried = subprocess.run(
-        [path, "--ro-bind", "/", "/", "--unshare-all", "true"], capture_output=True, text=True
-    )
+    tried = subprocess.run([path, "--ro-bind", "/", "/", "--unshare-all", "true"], capture_output=True, text=True)
     if tried.returncode:
         return Finding(
             "sandbox", "optional", f"bubblewrap cannot start: {tried.stderr.strip()}", "allow user namespaces"
@@ -91,9 +87,7 @@ def _sandbox() -> Finding:
 def _data() -> Finding:
     folder = os.environ.get("TLCORE_DATA")
     if not folder:
-        return Finding(
-            "real data", "optional", "$TLCORE_DATA is not set", "lessons use generated worlds without it"
-        )
+        return Finding("real data", "optional", "$TLCORE_DATA is not set", "lessons use generated worlds without it")
     state: State = "ok" if Path(folder).is_dir() else "missing"
     return Finding("real data", state, folder, "" if state == "ok" else "the folder does not exist")
 

@@ -94,7 +94,7 @@ class JudgedExecute(Execute):
 
     def _get_timeout(self, cell: NotebookNode | None) -> int | None:
         """Each cell that had to be stopped halves the time of those after it: they often run the same code."""
-        seconds = super()._get_timeout(cell)
+        seconds: int | None = super()._get_timeout(cell)
         return max(_SHORTEST, seconds // 2**self._timeouts) if seconds else seconds
 
     async def _async_handle_timeout(self, timeout: int, cell: NotebookNode | None = None) -> Any:

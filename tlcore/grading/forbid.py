@@ -94,9 +94,7 @@ def violation(
     return None
 
 
-def _bindings(
-    parsed: Sequence[list[ast.stmt]], modules: set[str], broken: set[int]
-) -> dict[str, list[ast.stmt]]:
+def _bindings(parsed: Sequence[list[ast.stmt]], modules: set[str], broken: set[int]) -> dict[str, list[ast.stmt]]:
     """For each name the statements that may have made it what it is.
 
     A definition replaces what came before only if it was surely reached: nothing before it in its cell can fail.

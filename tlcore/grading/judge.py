@@ -42,9 +42,7 @@ class Link:
         Ask whether the kernel lives; interrupt what it runs.
     """
 
-    def __init__(
-        self, client: Any, folder: Path, *, alive: Callable[[], bool], interrupt: Callable[[], Any]
-    ) -> None:
+    def __init__(self, client: Any, folder: Path, *, alive: Callable[[], bool], interrupt: Callable[[], Any]) -> None:
         self.client, self.folder, self.alive, self.interrupt = client, folder, alive, interrupt
         self.gone = ""
 

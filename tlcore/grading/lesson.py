@@ -74,7 +74,7 @@ def _faults(cell: NotebookNode, ids: list[str]) -> Iterator[str]:
     for banned in sorted(names & {"isinstance", "issubclass"}):
         yield f"uses {banned}, which means nothing across a process boundary: compare values, or types by name"
     keywords = [k for call in calls for k in call.keywords]
-    points = sum(k.value.value for k in keywords if k.arg == "points" and isinstance(k.value, ast.Constant))
+    points = sum(ast.literal_eval(k.value) for k in keywords if k.arg == "points")
     if points != cell.metadata.nbgrader.points:
         yield f"gives {points:g} points, its metadata says {cell.metadata.nbgrader.points:g}"
     if not (tree.body and isinstance(tree.body[-1], ast.Expr) and isinstance(tree.body[-1].value, ast.Name)):

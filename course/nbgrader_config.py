@@ -1,6 +1,9 @@
 """Drives stock nbgrader on this course: run its commands from this folder, after `make lessons`."""
 
+import os
 from pathlib import Path
+
+from tlcore.grading.sandbox import KERNELS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,4 +23,6 @@ c.OverwriteCells.add_missing_cells = True
 
 # A cell of ours takes at most 20 s; a student's may take three times as long.
 c.Execute.timeout = 60
+# The sandboxed kernel, for nbgrader's own commands too: --Execute.kernel_name=tlcore-sandbox
+os.environ["JUPYTER_PATH"] = os.pathsep.join([str(KERNELS), *filter(None, [os.environ.get("JUPYTER_PATH")])])
 c.Execute.extra_arguments = ["--HistoryManager.hist_file=:memory:", "--IPKernelApp.log_level=40"]

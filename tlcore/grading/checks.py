@@ -149,7 +149,7 @@ class Checks:
             self._timeouts += isinstance(error, context.TooSlow)
             mistake = getattr(error, "mistake", "")
             hint = f"It looks like this: {mistake}." if mistake else hint
-            why = "" if self.hidden and isinstance(error, AssertionError) else _why(error, self._context)
+            why = _why_hidden(error) if self.hidden else _why(error, self._context)
             return Result(name, points, False, hint, why, _trace(error, check))
         return Result(name, points, True)
 
@@ -197,6 +197,13 @@ def _why(error: BaseException, where: context.Context) -> str:
     if isinstance(error, AssertionError):
         return message or _failed_line(error, where)
     return f"{type(error).__name__}: {message}"[:500]
+
+
+def _why_hidden(error: BaseException) -> str:
+    """The kind of error only: its message may hold the hidden input, or what was expected."""
+    if isinstance(error, (NotImplementedError, context.NoAnswer)):
+        return _why(error, context.Context())
+    return "" if isinstance(error, AssertionError) else f"Your code raised {type(error).__name__}."
 
 
 def _failed_line(error: BaseException, where: context.Context) -> str:

@@ -61,6 +61,11 @@ class Course:
         return self._step("gradebook.db")
 
     @property
+    def journal(self) -> Path:
+        """Executed submissions, kept until the next run so that one that was stopped can be resumed."""
+        return self._step("journal")
+
+    @property
     def db_url(self) -> str:
         return f"sqlite:///{self.gradebook}"
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import nbformat
 
 from tlcore.grading.answers import endless, exercises, hand_in, load_answers, points, points_of
-from tlcore.grading.build import build, record
+from tlcore.grading.build import build
 from tlcore.grading.course import Course, CourseError
-from tlcore.grading.grader import Grade, grade_one
+from tlcore.grading.grader import Grade, grade
 
 LESSON = "02-receptive-fields"
 
@@ -58,7 +58,7 @@ def students(course: Course, lesson: str) -> list[Student]:
     ]
 
 
-def run_demo(course: Course, lesson: str = LESSON) -> Iterator[tuple[Student, Grade]]:
+def run_demo(course: Course, lesson: str = LESSON, *, sandboxed: bool) -> Iterator[tuple[Student, Grade]]:
     """Build, hand in and grade; `course` comes from `demo_course`."""
     build(course, [lesson])
     released = nbformat.read(course.release / lesson / f"{lesson}.ipynb", as_version=4)
@@ -67,6 +67,6 @@ def run_demo(course: Course, lesson: str = LESSON) -> Iterator[tuple[Student, Gr
         target = course.submitted / student.name / lesson / f"{lesson}.ipynb"
         target.parent.mkdir(parents=True)
         nbformat.write(hand_in(released, student.answered), target)
-    record(course, lesson)
-    for student in members:
-        yield student, grade_one(course, lesson, student.name)
+    by_name = {student.name: student for student in members}
+    for one in grade(course, [lesson], sandboxed=sandboxed, students=by_name):
+        yield by_name[one.student], one

@@ -2,67 +2,77 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbclient.util import run_sync
 from nbformat import NotebookNode
 from nbgrader.preprocessors import Execute
+from traitlets import Int
 
 from tlcore.grading.judge import Judge, Link
 from tlcore.grading.lesson import is_check
+
+_SHORTEST = 5  # seconds a cell gets at least
+_MOST_OUTPUT = 2**20  # characters a cell may put out
+_MOST_MESSAGE = 128 * 2**20  # bytes of one message from a kernel
 
 
 @contextmanager
 def linked(manager: Any) -> Iterator[Link]:
     """Open a `Link` to the kernel of a (sync or async) kernel manager."""
     client = BlockingKernelClient()
+    client.context.setsockopt(zmq.MAXMSGSIZE, _MOST_MESSAGE)
     client.load_connection_info(manager.get_connection_info())
     client.start_channels(shell=True, iopub=False, stdin=False, hb=False, control=False)
-    folder = tempfile.mkdtemp(prefix="tlcore-")
+    own = getattr(manager.provisioner, "exchange", None)  # a sandboxed kernel brings a folder that both sides see
+    folder = own or Path(tempfile.mkdtemp(prefix="tlcore-"))
     try:
         yield Link(
             client,
-            Path(folder),
+            folder,
             alive=lambda: bool(run_sync(manager.is_alive)()),
             interrupt=lambda: run_sync(manager.interrupt_kernel)(),
         )
     finally:
         client.stop_channels()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-_SHORTEST = 5  # seconds
+        if own is None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class JudgedExecute(Execute):
     """Execute a submission: its own cells in its kernel, the check cells in this process.
 
-    `step` is told the index of each cell before it runs.
+    A cell that ends the kernel fails; the cells after it go on in a fresh kernel in which the sound cells before it
+    have been run again. `step` is told the index of each cell before it runs.
     """
+
+    notebook_seconds = Int(900, help="Wall time of one notebook.").tag(config=True)
+    restarts = Int(2, help="How often a fresh kernel is started when one has died.").tag(config=True)
 
     step: Callable[[int], None] = staticmethod(lambda index: None)
 
     def preprocess(
         self, nb: NotebookNode, resources: Any = None, km: Any = None
     ) -> tuple[NotebookNode, dict[str, Any]]:
-        self._link: Any = None
         self._judge: Judge | None = None
         self._gone = ""
+        self._sound: list[NotebookNode] = []
         self._cells: list[str] = []
         self._broken: set[int] = set()
-        self._timeouts = 0
-        try:
+        self._timeouts = self._deaths = 0
+        self._deadline = time.monotonic() + self.notebook_seconds
+        with ExitStack() as self._links:
             return super().preprocess(nb, resources, km)  # type: ignore[no-any-return]
-        finally:
-            if self._link:
-                self._link.__exit__(None, None, None)
 
     def preprocess_cell(
         self, cell: NotebookNode, resources: dict[str, Any], index: int
@@ -70,41 +80,93 @@ class JudgedExecute(Execute):
         self.step(index)
         if cell.cell_type != "code":
             return cell, resources
-        if is_check(cell):
+        if not is_check(cell):
+            self._cells.append(cell.source)
+        if time.monotonic() > self._deadline:
+            self._gone, self._deaths = f"the notebook took longer than {self.notebook_seconds} s", self.restarts
+        if self._gone and not self._fresh_kernel(resources):
+            cell.outputs = [_error("KernelGone", self._gone)]
+        elif is_check(cell):
             judge = self._judge or self._open(resources)
             cell.outputs = [NotebookNode(o) for o in judge.outputs(cell.source, list(self._cells), self._broken)]
-            self._gone = judge.link.gone
-            return cell, resources
-        self._cells.append(cell.source)
-        if self._gone:
-            cell.outputs = [_error("KernelGone", self._gone)]
-            return cell, resources
-        try:
-            cell, resources = super().preprocess_cell(cell, resources, index)
-            if any(o.output_type == "error" for o in cell.outputs):
-                self._broken.add(len(self._cells) - 1)
-            return cell, resources
-        except DeadKernelError:
-            self._gone = "this cell ended the Python process it runs in"
-        except CellTimeoutError as error:
-            self._gone = f"this cell could not be stopped: {error}"
-        (self._judge or self._open(resources)).link.gone = self._gone
-        cell.outputs = [*cell.get("outputs", []), _error("KernelGone", self._gone)]
+            self._gone = self._reason(judge.link.gone) if judge.link.gone else ""
+        else:
+            self._run(cell, resources, index)
         return cell, resources
+
+    def _run(self, cell: NotebookNode, resources: dict[str, Any], index: int) -> None:
+        try:
+            super().preprocess_cell(cell, resources, index)
+        except DeadKernelError:
+            self._gone = self._reason("this cell ended the Python process it runs in")
+        except CellTimeoutError:
+            self._gone = "this cell could not be stopped"
+        if self._gone:
+            cell.outputs = [*cell.get("outputs", []), _error("KernelGone", self._gone)]
+        if any(o.output_type == "error" for o in cell.outputs):
+            self._broken.add(len(self._cells) - 1)
+        else:
+            self._sound.append(copy.deepcopy(cell))
+
+    def _reason(self, otherwise: str) -> str:
+        ended = getattr(self.km.provisioner, "ended", "")
+        return f"your code was stopped: it {ended}" if ended else otherwise
+
+    def _fresh_kernel(self, resources: dict[str, Any]) -> bool:
+        """Start over with the cells that ran through before; False if there have been enough deaths."""
+        if self._deaths >= self.restarts:
+            return False
+        self._deaths += 1
+        self._links.close()
+        self._judge = None
+        self._cleanup_kernel()
+        self.km = self.create_kernel_manager()
+        self.start_new_kernel()
+        self.start_new_kernel_client()
+        gone, self._gone = self._gone, ""
+        for cell in self._sound:
+            try:
+                super().preprocess_cell(copy.deepcopy(cell), resources, 0)
+            except (DeadKernelError, CellTimeoutError):
+                self._gone, self._deaths = gone, self.restarts
+                return False
+        return True
+
+    def execute_cell(self, cell: NotebookNode, cell_index: int, **kwargs: Any) -> NotebookNode:
+        cell.metadata.pop("tags", None)  # nbclient's own tags could skip a cell
+        self._room, self._full = _MOST_OUTPUT, False
+        return super().execute_cell(cell, cell_index, **kwargs)
+
+    def create_kernel_manager(self) -> Any:
+        manager = super().create_kernel_manager()
+        manager.context.setsockopt(zmq.MAXMSGSIZE, _MOST_MESSAGE)
+        return manager
+
+    def output(self, outs: list[Any], msg: dict[str, Any], display_id: str | None, cell_index: int) -> Any:
+        """Keep a cell's outputs up to a size, and say once that the rest was cut."""
+        content = msg["content"]
+        self._room -= len(str(content.get("text", ""))) + sum(len(str(v)) for v in content.get("data", {}).values())
+        if self._room >= 0 or msg["msg_type"] == "error":
+            return super().output(outs, msg, display_id, cell_index)
+        if not self._full:
+            self._full = True
+            outs.append(NotebookNode(output_type="stream", name="stdout", text="… the rest of this output was cut\n"))
+        return None
 
     def _get_timeout(self, cell: NotebookNode | None) -> int | None:
         """Each cell that had to be stopped halves the time of those after it: they often run the same code."""
         seconds: int | None = super()._get_timeout(cell)
-        return max(_SHORTEST, seconds // 2**self._timeouts) if seconds else seconds
+        left = max(_SHORTEST, int(self._deadline - time.monotonic()))
+        return min(left, max(_SHORTEST, seconds // 2**self._timeouts)) if seconds else left
 
     async def _async_handle_timeout(self, timeout: int, cell: NotebookNode | None = None) -> Any:
         self._timeouts += 1
         return await super()._async_handle_timeout(timeout, cell)
 
     def _open(self, resources: dict[str, Any]) -> Judge:
-        self._link = linked(self.km)
+        link = self._links.enter_context(linked(self.km))
         student = resources.get("nbgrader", {}).get("student", "")
-        self._judge = Judge(self._link.__enter__(), submission=student)
+        self._judge = Judge(link, submission=student)
         return self._judge
 
 

@@ -1,34 +1,51 @@
-"""Grades submissions: nbgrader's autograde with the judge in place of its Execute, one submission at a time.
+"""Grades submissions: sanitise one by one, execute in a pool, record by one writer.
 
-A submission that cannot be graded gets one line that says why; the others are graded all the same.
+The steps are nbgrader's own, taken apart: its Autograde sanitises and records here, where the gradebook is; its
+Execute (with the judge in it) runs in workers that need no gradebook. A submission that cannot be graded gets one line
+that says why; the others are graded all the same. Executed notebooks are kept in a journal, so a run that was killed can go on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.converters import Autograde, GenerateFeedback
+from nbgrader.converters import Autograde
+from nbgrader.converters.base import BaseConverter
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import Execute
 
+from tlcore import __version__
 from tlcore.grading.build import nbgrader_log, reason, record
 from tlcore.grading.course import Course, CourseError, needs_extra
-from tlcore.grading.execute import JudgedExecute
+from tlcore.grading.feedback import write_feedback
+from tlcore.grading.flags import Flag, suspicious
 from tlcore.grading.judge import bundle
 from tlcore.grading.lesson import is_check
+from tlcore.grading.tidy import tidy
+from tlcore.grading.work import Done, Job, execute
+from tlcore.grading.workers import Workers
+
+_MOST_FILES = 200
+_MOST_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Grade:
-    """One submission: its score, or in `problem` the sentence that says why it has none; `note` says what we mended."""
+    """One submission: its score, or in `problem` the sentence that says why it has none.
+
+    `note` says what had to be mended in the file; `flags` what looks like tampering, for a person to review.
+    """
 
     student: str
     lesson: str
@@ -36,100 +53,260 @@ class Grade:
     max_score: float
     problem: str = ""
     note: str = ""
+    flags: tuple[Flag, ...] = ()
+
+
+@dataclass
+class _Prepared:
+    """A sanitised submission on its way: `folder` is the scratch root that holds it."""
+
+    student: str
+    lesson: str
+    folder: Path
+    job: Job
+    key: str
+    note: str
+    flags: tuple[Flag, ...]
+    tries: int = field(default=0)
 
 
 def submissions(course: Course, lesson: str) -> list[str]:
     """Students who handed in something for `lesson`."""
-    return sorted(p.parent.name for p in course.submitted.glob(f"*/{lesson}") if p.is_dir())
+    found = course.submitted.glob(f"*/{lesson}")
+    return sorted(p.parent.name for p in found if p.is_dir() and not p.is_symlink() and not p.parent.is_symlink())
 
 
 def grade(
-    course: Course, lessons: Iterable[str], *, judged: bool = True, students: Iterable[str] | None = None
+    course: Course,
+    lessons: Iterable[str],
+    *,
+    sandboxed: bool,
+    judged: bool = True,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    resume: bool = False,
+    students: Iterable[str] | None = None,
 ) -> Iterator[Grade]:
     """Grade every submission of `lessons`, yielding each result as it is known.
 
     Parameters
     ----------
+    sandboxed
+        Run the students' code in the sandbox; False runs it with your rights.
     judged
-        Run check cells outside the student's process. False is nbgrader's own way.
+        Run check cells outside the student's process. False runs them inside, as nbgrader does.
+    workers
+        Processes that execute; default one per core.
+    scheduler
+        Address of a Dask scheduler whose workers execute instead.
+    resume
+        Take what an earlier run has executed from the journal, if nothing about it changed.
     students
         Only these; default all who handed in.
     """
     needs_extra()
-    for lesson in lessons:
-        record(course, lesson)
-        chosen = submissions(course, lesson) if students is None else list(students)
-        for student in chosen:
-            yield grade_one(course, lesson, student, judged=judged)
+    only = None if students is None else list(students)
+    count = workers or os.cpu_count() or 1
+    with Workers(count, scheduler) as pool, tempfile.TemporaryDirectory(prefix="tlcore-") as scratch:
+        for lesson in lessons:
+            record(course, lesson)
+            if not resume:
+                shutil.rmtree(course.journal / lesson, ignore_errors=True)
+            run = _Run(course, lesson, Path(scratch), pool, judged, sandboxed, max(1, (os.cpu_count() or 1) // count))
+            yield from run.all(only if only is not None else submissions(course, lesson))
 
 
-def grade_one(course: Course, lesson: str, student: str, *, judged: bool = True) -> Grade:
-    """Autograde one submission from a cleaned copy, and write its feedback."""
-    with tempfile.TemporaryDirectory(prefix="tlcore-") as folder:
+class _Run:
+    """Grading of one lesson."""
+
+    def __init__(
+        self, course: Course, lesson: str, scratch: Path, pool: Workers, judged: bool, sandboxed: bool, threads: int
+    ) -> None:
+        self.course, self.lesson, self.scratch, self.pool = course, lesson, scratch, pool
+        self.judged, self.sandboxed, self.threads = judged, sandboxed, threads
+        self.source = nbformat.read(course.source / lesson / f"{lesson}.ipynb", as_version=4)
+        config = course.config()
+        self.settings = {
+            name: dict(config[name]) for name in ("Execute", "JudgedExecute", "SandboxProvisioner") if name in config
+        }
+
+    def all(self, students: Iterable[str]) -> Iterator[Grade]:
+        waiting: dict[Future[Done], _Prepared] = {}
+        for student in students:
+            while len(waiting) >= 2 * self.pool.count:
+                yield from self._collect(waiting)
+            try:
+                prepared = self._prepare(student)
+            except CourseError as problem:
+                yield self._problem(student, str(problem))
+                continue
+            kept = self._from_journal(prepared)
+            if kept is not None:
+                yield self._finish(prepared, kept)
+            else:
+                waiting[self.pool.submit(execute, prepared.job)] = prepared
+        while waiting:
+            yield from self._collect(waiting)
+
+    def _collect(self, waiting: dict[Future[Done], _Prepared]) -> Iterator[Grade]:
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            prepared = waiting.pop(future)
+            try:
+                done = future.result()
+            except BrokenExecutor:
+                prepared.tries += 1
+                self.pool.renew()
+                if prepared.tries < 2:
+                    waiting[self.pool.submit(execute, prepared.job)] = prepared
+                else:
+                    yield self._problem(prepared.student, "the process that executed it died twice")
+            except Exception as error:
+                yield self._problem(prepared.student, f"could not be executed: {_first_line(error)}")
+            else:
+                self._to_journal(prepared, done.notebook)
+                yield self._finish(prepared, done.notebook)
+
+    def _prepare(self, student: str) -> _Prepared:
+        """Clean a submission, have nbgrader sanitise it, and pack it for a worker."""
+        root = Path(tempfile.mkdtemp(dir=self.scratch))
+        note, flags = self._stage(student, root / "staged")
+        config = self._config(student, root / "staged", root / "sanitised")
+        _convert(Sanitise, config)
+        folder = root / "sanitised" / student / self.lesson
+        notebook = (folder / f"{self.lesson}.ipynb").read_text(encoding="utf-8")
+        job = Job(
+            student, self.lesson, notebook, _files(folder), self.settings, self.judged, self.sandboxed, self.threads
+        )
+        text = json.dumps([__version__, job.notebook, self.settings, self.judged, self.sandboxed], sort_keys=True)
+        files = b"".join(name.encode() + data for name, data in sorted(job.files.items()))
+        key = hashlib.sha256(text.encode() + files).hexdigest()
+        return _Prepared(student, self.lesson, root, job, key, note, flags)
+
+    def _stage(self, student: str, stage: Path) -> tuple[str, tuple[Flag, ...]]:
+        """Copy a submission to where it will be graded, tidied and under its right name."""
+        origin, wanted = self.course.submitted / student / self.lesson, f"{self.lesson}.ipynb"
+        chosen = _choose(origin, wanted)
+        data = b"" if chosen.stat().st_size > 2**28 else chosen.read_bytes()
+        if not data:
+            raise CourseError(f"{chosen.name} is empty, or larger than 256 MB")
+        tidied = tidy(data, self.source, chosen.name)
+        target = stage / student / self.lesson
+        copy_plain(origin, target)
+        nbformat.write(tidied.notebook, target / wanted)
+        notes = tidied.mended if chosen.name == wanted else [f"{chosen.name} was graded as {wanted}", *tidied.mended]
+        return "; ".join(notes), tuple(suspicious(tidied.notebook))
+
+    def _finish(self, prepared: _Prepared, executed: str) -> Grade:
+        """Record an executed notebook in the gradebook and write its feedback."""
+        student = prepared.student
+        folder = prepared.folder / "sanitised"
         try:
-            note = _stage(course, lesson, student, Path(folder))
-            _autograde(course, lesson, student, Path(folder), judged)
+            (folder / student / self.lesson / f"{self.lesson}.ipynb").chmod(0o644)
+            (folder / student / self.lesson / f"{self.lesson}.ipynb").write_text(executed, encoding="utf-8")
+            config = self._config(student, folder, self.course.autograded)
+            default = Autograde.autograde_preprocessors.default_args[0]  # type: ignore[attr-defined]
+            config.Record.autograde_preprocessors = [p for p in default if p is not Execute]
+            _convert(Record, config)
+            write_feedback(self.course, self.lesson, student)
         except CourseError as problem:
-            return Grade(student, lesson, None, _max_score(course, lesson), str(problem))
-    _feedback(course, lesson, student)
-    with Gradebook(course.db_url) as book:
-        found = book.find_submission(lesson, student)
-        return Grade(student, lesson, found.score, found.max_score, note=note)
+            return self._problem(student, str(problem))
+        finally:
+            shutil.rmtree(prepared.folder, ignore_errors=True)
+        with Gradebook(self.course.db_url) as book:
+            found = book.find_submission(self.lesson, student)
+            return Grade(student, self.lesson, found.score, found.max_score, "", prepared.note, prepared.flags)
+
+    def _problem(self, student: str, sentence: str) -> Grade:
+        return Grade(student, self.lesson, None, _max_score(self.course, self.lesson), sentence)
+
+    def _config(self, student: str, come: Path, go: Path) -> Any:
+        config = self.course.config()
+        config.CourseDirectory.assignment_id, config.CourseDirectory.student_id = self.lesson, student
+        config.CourseDirectory.submitted_directory = str(come)
+        config.CourseDirectory.autograded_directory = str(go)
+        config.Autograde.force = True
+        return config
+
+    def _from_journal(self, prepared: _Prepared) -> str | None:
+        try:
+            entry = json.loads((self.course.journal / self.lesson / f"{prepared.student}.json").read_text("utf-8"))
+            return str(entry["notebook"]) if entry["key"] == prepared.key else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _to_journal(self, prepared: _Prepared, executed: str) -> None:
+        path = self.course.journal / self.lesson / f"{prepared.student}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".new")
+        beside.write_text(json.dumps({"key": prepared.key, "notebook": executed}), encoding="utf-8")
+        os.replace(beside, path)
 
 
-def _stage(course: Course, lesson: str, student: str, stage: Path) -> str:
-    """Copy a submission to where it will be graded, under its right name; raise a sentence if that cannot be."""
-    origin = course.submitted / student / lesson
-    wanted = f"{lesson}.ipynb"
-    notebooks = sorted(p for p in origin.glob("*.ipynb") if p.is_file())
+class Sanitise(Autograde):
+    """The first half of nbgrader's Autograde: make the submission known and put its cells in order."""
+
+    def convert_single_notebook(self, notebook_filename: str) -> None:
+        self._sanitizing = True
+        self._init_preprocessors()
+        BaseConverter.convert_single_notebook(self, notebook_filename)
+
+
+class Record(Autograde):
+    """The second half, without executing: save the grades of an executed notebook."""
+
+    _sanitizing = True  # so that it reads from the folder it is told to
+
+    def init_assignment(self, assignment_id: str, student_id: str) -> None:
+        BaseConverter.init_assignment(self, assignment_id, student_id)
+
+    def convert_single_notebook(self, notebook_filename: str) -> None:
+        self.exporter._preprocessors = []
+        for preprocessor in self.autograde_preprocessors:
+            self.exporter.register_preprocessor(preprocessor)
+        BaseConverter.convert_single_notebook(self, notebook_filename)
+
+
+def _convert(kind: type[Autograde], config: Any) -> None:
+    with nbgrader_log() as said:
+        try:
+            kind(coursedir=CourseDirectory(config=config), config=config).start()
+        except (Exception, SystemExit) as error:
+            raise CourseError(f"could not be graded: {reason(said) or _first_line(error)}") from error
+
+
+def _choose(origin: Path, wanted: str) -> Path:
+    """The notebook to grade; a link is not followed, since it may lead to somebody else's work."""
+    notebooks = sorted(p for p in origin.glob("*.ipynb") if p.is_file() and not p.is_symlink())
     right = [p for p in notebooks if p.name == wanted]
     if not notebooks:
         raise CourseError(f"no notebook was handed in; {wanted} is expected")
     if not right and len(notebooks) > 1:
         names = ", ".join(p.name for p in notebooks)
         raise CourseError(f"cannot tell which notebook to grade: {names}; {wanted} is expected")
-    chosen = (right or notebooks)[0]
-    _inspect(chosen, course, lesson)
-    target = stage / student / lesson
-    shutil.copytree(origin, target, ignore=shutil.ignore_patterns("*.ipynb", ".ipynb_checkpoints"))
-    shutil.copyfile(chosen, target / wanted)
-    return "" if right else f"{chosen.name} was graded as {wanted}"
+    return (right or notebooks)[0]
 
 
-def _inspect(path: Path, course: Course, lesson: str) -> None:
-    try:
-        nb = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    except (ValueError, KeyError, AttributeError, TypeError, OSError, nbformat.reader.NotJSONError) as error:
-        raise CourseError(f"{path.name} is not a notebook that can be read: {_first_line(error)}") from None
-    here = {c.metadata.get("nbgrader", {}).get("grade_id") for c in nb.cells} - {None}
-    if not here:
-        raise CourseError(f"{path.name} has no graded cells: it is not a copy of the released lesson")
-    if not here & _grade_ids(course, lesson):
-        raise CourseError(f"{path.name} belongs to another lesson, not to {lesson}")
+def copy_plain(origin: Path, target: Path) -> None:
+    """Copy what lies beside the notebook: plain files only, no links, and not more than a submission may hold."""
+    target.mkdir(parents=True, exist_ok=True)
+    room, count = _MOST_BYTES, _MOST_FILES
+    for folder, names, files in os.walk(origin):
+        names[:] = [n for n in names if not n.startswith(".") and not Path(folder, n).is_symlink()]
+        for name in files:
+            path = Path(folder, name)
+            if path.suffix == ".ipynb" or path.is_symlink() or not path.is_file():
+                continue
+            room, count = room - path.stat().st_size, count - 1
+            if room < 0 or count < 0:
+                raise CourseError(f"more than {_MOST_FILES} files or {_MOST_BYTES // 2**20} MB were handed in")
+            goal = target / path.relative_to(origin)
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, goal)
 
 
-def _autograde(course: Course, lesson: str, student: str, stage: Path, judged: bool) -> None:
-    config = course.config()
-    config.CourseDirectory.assignment_id, config.CourseDirectory.student_id = lesson, student
-    config.CourseDirectory.submitted_directory = str(stage)
-    config.Autograde.force = True
-    if judged:
-        default = Autograde.autograde_preprocessors.default_args[0]  # type: ignore[attr-defined]
-        config.JudgedExecute.merge(config.Execute)
-        config.Autograde.autograde_preprocessors = [JudgedExecute if p is Execute else p for p in default]
-    with nbgrader_log() as said:
-        try:
-            Autograde(coursedir=CourseDirectory(config=config), config=config).start()
-        except (Exception, SystemExit) as error:
-            raise CourseError(f"could not be graded: {reason(said) or _first_line(error)}") from error
-
-
-def _feedback(course: Course, lesson: str, student: str) -> None:
-    config = course.config()
-    config.CourseDirectory.assignment_id, config.CourseDirectory.student_id = lesson, student
-    config.GenerateFeedback.force = True
-    with nbgrader_log():
-        GenerateFeedback(coursedir=CourseDirectory(config=config), config=config).start()
+def _files(folder: Path) -> dict[str, bytes]:
+    found = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != ".ipynb")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
 
 
 def scores(course: Course) -> dict[str, dict[str, list[float]]]:
@@ -147,11 +324,6 @@ def check_results(notebook: Path) -> dict[str, dict[str, Any]]:
     nb = nbformat.read(notebook, as_version=4)
     found = {c.metadata.nbgrader.grade_id: bundle(c.outputs) for c in nb.cells if is_check(c)}
     return {name: result for name, result in found.items() if result}
-
-
-def _grade_ids(course: Course, lesson: str) -> set[str]:
-    source = json.loads((course.source / lesson / f"{lesson}.ipynb").read_text(encoding="utf-8"))
-    return {c["metadata"]["nbgrader"]["grade_id"] for c in source["cells"] if "nbgrader" in c["metadata"]}
 
 
 def _max_score(course: Course, lesson: str) -> float:

@@ -1,0 +1,271 @@
+"""A kernel in a bubblewrap sandbox: no network, no disk but its own, no rights, and only so much of everything.
+
+Used through Jupyter's own hooks: the kernelspec ``tlcore-sandbox`` names this provisioner, which wraps the kernel's
+command. Messages go over unix sockets in a run folder, since a kernel without a network has no ports. The run folder is
+the only place on the host's disk that the kernel can write to; a watcher outside keeps an eye on it and on memory.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from jupyter_client.provisioning import LocalProvisioner
+from traitlets import Int, List, Unicode
+
+SPEC = "tlcore-sandbox"
+KERNELS = Path(__file__).parent / "kernels"
+_MB = 2**20
+_POLL_SECONDS = 0.2
+
+
+class SandboxProvisioner(LocalProvisioner):
+    """Starts a kernel inside bubblewrap; limits are traits, in megabytes, seconds or plain numbers."""
+
+    memory = Int(4096, help="memory of the whole process tree").tag(config=True)
+    processes = Int(256, help="processes and threads").tag(config=True)
+    cpu_seconds = Int(1800, help="CPU time of one process").tag(config=True)
+    file_size = Int(128, help="size of one file").tag(config=True)
+    disk = Int(512, help="bytes in the run folder").tag(config=True)
+    files = Int(5000, help="files in the run folder").tag(config=True)
+    scratch = Int(512, help="size of /tmp, which counts as memory").tag(config=True)
+    shared_memory = Int(512, help="size of /dev/shm, which counts as memory").tag(config=True)
+    readable = List(Unicode(), help="further files and folders that may be read").tag(config=True)
+
+    run: Path | None = None
+    ended = ""
+
+    @property
+    def exchange(self) -> Path:
+        """Folder for large values, written by both sides."""
+        assert self.run is not None
+        return self.run / "x"
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        self.run = Path(tempfile.mkdtemp(prefix="tk-", dir="/tmp"))  # a socket's path must be short
+        self.run.chmod(0o711)
+        for name in ("x", "w"):
+            (self.run / name).mkdir()
+        manager = self.parent
+        manager.transport, manager.ip = "ipc", str(self.run / "s")
+        manager.connection_file = str(self.run / "c.json")
+        return await super().pre_launch(**kwargs)  # type: ignore[no-any-return]
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+        assert self.run is not None
+        if kwargs.get("cwd"):
+            _copy_plain(Path(kwargs["cwd"]), self.run / "w")
+        _share_font_list(self.run / "mpl")
+        uid = _own_everything(self.run)
+        environment = _environment(kwargs.get("env") or {}, MPLCONFIGDIR=f"{self.run}/mpl")
+        wrapped = ["bwrap", *self._walls(), *environment, "--", *self._limits(uid), *cmd]
+        kwargs["cwd"], kwargs["env"] = "/", {"PATH": os.environ.get("PATH", "/usr/bin")}
+        info = await super().launch_kernel(wrapped, **kwargs)
+        watcher = threading.Thread(target=self._watch, args=(self.process.pid,), daemon=True)
+        watcher.start()
+        return info
+
+    async def cleanup(self, restart: bool = False) -> None:
+        await super().cleanup(restart)
+        if self.run:
+            shutil.rmtree(self.run, ignore_errors=True)
+
+    def _walls(self) -> list[str]:
+        """What the kernel sees of the machine."""
+        assert self.run is not None
+        args = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+        args += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--hostname", "sandbox"]
+        if os.getuid() == 0:
+            args += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        else:
+            args += ["--unshare-user"]
+        for folder in ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin"):
+            path = Path(folder)
+            if path.is_symlink():
+                args += ["--symlink", os.readlink(path), folder]
+            elif path.is_dir():
+                args += ["--ro-bind", folder, folder]
+        for file in ("ld.so.cache", "localtime", "fonts", "alternatives", "nsswitch.conf"):
+            args += ["--ro-bind-try", f"/etc/{file}", f"/etc/{file}"]
+        args += ["--proc", "/proc", "--dev", "/dev", "--size", str(self.shared_memory * _MB), "--tmpfs", "/dev/shm"]
+        args += ["--perms", "1777", "--size", str(self.scratch * _MB), "--tmpfs", "/tmp"]
+        args += _read_only([*_python_folders(), *map(Path, self.readable)])
+        run = str(self.run)
+        return [*args, *_parents([self.run]), "--bind", run, run, "--chdir", f"{run}/w"]
+
+    def _limits(self, uid: int | None) -> list[str]:
+        limits = {
+            "--data": self.memory * _MB,
+            "--fsize": self.file_size * _MB,
+            "--cpu": self.cpu_seconds,
+            "--nofile": 1024,
+            "--core": 0,
+        }
+        command = ["prlimit", *(f"{name}={value}:{value}" for name, value in limits.items())]
+        drop = ["setpriv", "--no-new-privs"]
+        if uid is not None:
+            drop += [f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
+        return [*command, *drop, "--", "prlimit", f"--nproc={self.processes}:{self.processes}"]
+
+    def _watch(self, pid: int) -> None:
+        """Kill the kernel when it and its children use too much; say why in `ended`."""
+        while self.process is not None and self.process.poll() is None and self.run is not None:
+            time.sleep(_POLL_SECONDS)
+            reason = ""
+            size, count = _disk(self.run)
+            if size > self.disk * _MB or count > self.files:
+                reason = f"wrote more than {self.disk} MB or {self.files} files"
+            elif _memory(pid) > self.memory * _MB:
+                reason = f"used more than {self.memory} MB of memory"
+            if reason:
+                self.ended = reason
+                for process in _tree(pid):
+                    _kill(process.pid)
+                return
+
+
+def _environment(given: dict[str, str], **more: str) -> list[str]:
+    keep = ("NBGRADER_EXECUTION", "TLCORE_BUDGET", "OMP_NUM_THREADS", "TZ")
+    values = {k: given[k] for k in keep if k in given}
+    values |= {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": "/tmp", "USER": "student"}
+    values |= {"LOGNAME": "student", "LANG": "C.UTF-8", "IPYTHONDIR": "/tmp/ipython"}
+    values |= {"PYTHONDONTWRITEBYTECODE": "1"} | more
+    return [part for name, value in values.items() for part in ("--setenv", name, value)]
+
+
+def _python_folders() -> list[Path]:
+    """The interpreter, its libraries, and the tlcore package by itself: never the repository around it."""
+    paths = sysconfig.get_paths()
+    found = {Path(sys.prefix), Path(sys.base_prefix), Path(paths["purelib"]), Path(paths["platlib"])}
+    found |= {Path(os.path.realpath(sys.executable)).parent.parent, Path(__file__).resolve().parent.parent}
+    return sorted(p for p in found if p.exists() and not p.is_relative_to("/usr"))
+
+
+def _read_only(folders: Iterable[Path]) -> list[str]:
+    chosen = list(folders)
+    outer = [p for p in chosen if not any(p != q and p.is_relative_to(q) for q in chosen)]
+    return [*_parents(outer), *(part for p in outer for part in ("--ro-bind", str(p), str(p)))]
+
+
+def _parents(folders: Iterable[Path]) -> list[str]:
+    """Make the folders above readable to everyone inside; bubblewrap would copy their real, closed modes."""
+    above = sorted({q for p in folders for q in p.parents if q not in (Path("/"), Path("/tmp"), Path("/usr"))})
+    return [part for q in above for part in ("--perms", "0755", "--dir", str(q))]
+
+
+def _copy_plain(origin: Path, target: Path) -> None:
+    """Copy plain files and folders, nothing that points elsewhere; notebooks stay behind."""
+    for path in origin.iterdir() if origin.is_dir() else ():
+        if path.is_symlink() or path.suffix == ".ipynb":
+            continue
+        if path.is_dir():
+            (target / path.name).mkdir()
+            _copy_plain(path, target / path.name)
+        elif path.is_file():
+            shutil.copyfile(path, target / path.name)
+
+
+def _share_font_list(target: Path) -> None:
+    """Give the kernel matplotlib's list of fonts, which takes it a second to make."""
+    import matplotlib
+
+    target.mkdir()
+    for path in Path(matplotlib.get_cachedir()).glob("fontlist-*.json"):
+        shutil.copyfile(path, target / path.name)
+
+
+def _own_everything(run: Path) -> int | None:
+    """As root, choose a user number of its own for this kernel and give it the run folder."""
+    if os.getuid() != 0:
+        return None
+    uid = random.SystemRandom().randrange(200_000, 2_000_000)
+    for path in (run, *run.rglob("*")):
+        os.chown(path, uid, uid)
+    return uid
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        top = psutil.Process(pid)
+        return [*top.children(recursive=True), top]
+    except psutil.Error:
+        return []
+
+
+def _memory(pid: int) -> int:
+    """Anonymous and shared memory of a process tree, each shared page counted once."""
+    total = 0
+    for process in _tree(pid):
+        try:
+            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
+        total += sizes.get("Pss_Anon", 0) + sizes.get("Pss_Shmem", 0)
+    return total * 1024
+
+
+def _disk(run: Path) -> tuple[int, int]:
+    """Bytes and number of files below `run`; links are not followed."""
+    size = count = 0
+    for folder, _, names in os.walk(run):
+        for name in names:
+            count += 1
+            try:
+                size += os.lstat(os.path.join(folder, name)).st_blocks * 512
+            except OSError:
+                continue
+    return size, count
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        return
+
+
+def probe() -> str:
+    """Try to start a process in the sandbox; return what stands in the way, or an empty text."""
+    for tool in ("bwrap", "setpriv", "prlimit"):
+        if not shutil.which(tool):
+            package = "bubblewrap" if tool == "bwrap" else "util-linux"
+            return f"{tool} is not installed (Debian package {package})"
+    folder = Path(tempfile.mkdtemp(prefix="tk-", dir="/tmp"))
+    try:
+        provisioner = SandboxProvisioner()
+        provisioner.run = folder
+        (folder / "w").mkdir()
+        folder.chmod(0o711)
+        uid = _own_everything(folder)
+        command = [
+            "bwrap",
+            *provisioner._walls(),
+            *_environment({}),
+            "--",
+            *provisioner._limits(uid),
+            sys.executable,
+            "-c",
+            "print(6 * 7)",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"bubblewrap cannot start: {error}"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if done.stdout.strip() != "42":
+        hint = " (is the machine set to allow user namespaces?)" if os.getuid() else ""
+        return f"bubblewrap cannot start{hint}: {done.stderr.strip()[:300]}"
+    return ""

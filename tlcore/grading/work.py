@@ -1,0 +1,69 @@
+"""What a worker does: execute one sanitised submission. Plain data in, plain data out, no gradebook.
+
+Runs in a process of its own, on this machine or on another.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbgrader.preprocessors import Execute
+from nbgrader.utils import setenv
+from traitlets.config import Config
+
+from tlcore.grading.build import nbgrader_log
+from tlcore.grading.execute import JudgedExecute
+from tlcore.grading.sandbox import KERNELS, SPEC
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission to execute: the notebook as text, the files beside it, nbgrader's settings."""
+
+    student: str
+    lesson: str
+    notebook: str
+    files: dict[str, bytes]
+    settings: Mapping[str, Mapping[str, Any]]
+    judged: bool = True
+    sandboxed: bool = True
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Done:
+    """The executed notebook as text, and how long it took."""
+
+    notebook: str
+    seconds: float
+
+
+def execute(job: Job) -> Done:
+    """Execute a job's notebook in a folder made for it."""
+    start = time.monotonic()
+    nb = nbformat.reads(job.notebook, as_version=4)
+    config = Config({name: dict(values) for name, values in job.settings.items()})
+    config.JudgedExecute.merge(config.Execute)
+    kind = JudgedExecute if job.judged else Execute
+    if job.sandboxed:
+        config[kind.__name__].kernel_name = SPEC
+    resources = {"nbgrader": {"student": job.student, "assignment": job.lesson, "notebook": job.lesson}}
+    with tempfile.TemporaryDirectory(prefix="tlcore-") as folder, _surroundings(job.threads), nbgrader_log():
+        for name, data in job.files.items():
+            target = Path(folder) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        kind(config=config).preprocess(nb, resources | {"metadata": {"path": folder}})
+    return Done(nbformat.writes(nb), time.monotonic() - start)
+
+
+def _surroundings(threads: int) -> Any:
+    paths = [str(KERNELS), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+    return setenv(NBGRADER_EXECUTION="autograde", JUPYTER_PATH=os.pathsep.join(paths), OMP_NUM_THREADS=str(threads))

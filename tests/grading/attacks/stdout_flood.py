@@ -1,0 +1,6 @@
+def evens(numbers):
+    return 7
+
+
+while True:
+    print("x" * 10_000)

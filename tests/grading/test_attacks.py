@@ -1,0 +1,125 @@
+"""No attack earns a point it does not deserve or harms another submission, and each ends in bounded time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+from tests.grading.conftest import LESSON
+from tlcore.grading.grader import Grade, grade, scores
+
+ATTACKS = sorted((Path(__file__).parent / "attacks").glob("*.py"))
+SECONDS_EACH = 90
+LEAKS = ("GRADEBOOK", "FOUND", "REACHED", "GOT ", "CANARY")
+
+
+def hand_in_all(submit, attacks: list[Path]) -> None:
+    submit("aaa_honest")
+    submit("zzz_honest")
+    for path in attacks:
+        submit(path.stem, evens=path.read_text(), smallest="raise NotImplementedError")
+
+
+def printed(course, student: str) -> str:
+    nb = nbformat.read(course.autograded / student / LESSON / f"{LESSON}.ipynb", as_version=4)
+    outputs = [o for c in nb.cells if c.cell_type == "code" for o in c.outputs]
+    return "".join(str(o.get("text", "")) + str(o.get("evalue", "")) for o in outputs)
+
+
+def left_over() -> list[psutil.Process]:
+    """Processes of the users that sandboxes run as."""
+    return [p for p in psutil.process_iter() if p.uids().real >= 200_000]
+
+
+def run(course, submit, attacks: list[Path]) -> dict[str, Grade]:
+    hand_in_all(submit, attacks)
+    start = time.monotonic()
+    found = {g.student: g for g in grade(course, [LESSON], sandboxed=True, workers=2)}
+    assert time.monotonic() - start < SECONDS_EACH * (1 + len(attacks) / 2)
+    return found
+
+
+def verdicts(course, found: dict[str, Grade], attacks: list[Path]) -> list[str]:
+    wrong = []
+    for student in ("aaa_honest", "zzz_honest"):
+        if found[student].score != 5:
+            wrong.append(f"{student} was harmed: {found[student]}")
+    for path in attacks:
+        one = found[path.stem]
+        if one.problem:
+            wrong.append(f"{path.stem} was not graded: {one.problem}")
+            continue
+        if one.score != 0:
+            wrong.append(f"{path.stem} earned {one.score}")
+        wrong += [f"{path.stem} printed {leak}" for leak in LEAKS if leak in printed(course, path.stem)]
+    return wrong
+
+
+def test_there_are_more_than_thirty():
+    assert len(ATTACKS) >= 30
+
+
+@pytest.mark.slow
+def test_all_attacks(course, submit, sandbox):
+    found = run(course, submit, ATTACKS)
+    assert verdicts(course, found, ATTACKS) == []
+    assert scores(course)["zzz_honest"] == {LESSON: [5.0, 5.0]}
+    assert not left_over()
+    assert not list(Path("/tmp").glob("tk-*/s-*"))
+
+
+SAMPLE = [
+    "always_equal",
+    "forged_agent",
+    "gradebook_write",
+    "fork_bomb_at_once",
+    "network",
+    "huge_reply",
+    "stops_process",
+]
+
+
+def test_a_sample_of_attacks(course, submit, sandbox):
+    attacks = [p for p in ATTACKS if p.stem in SAMPLE]
+    assert len(attacks) == len(SAMPLE)
+    assert verdicts(course, run(course, submit, attacks), attacks) == []
+
+
+def test_links_out_of_the_folder_are_not_followed(course, submit, sandbox):
+    target = submit("honest")
+    thief = course.submitted / "thief" / LESSON
+    thief.mkdir(parents=True)
+    (thief / f"{LESSON}.ipynb").symlink_to(target)
+    curious = submit("curious", smallest="print(open('stolen').read())").parent
+    (curious / "stolen").symlink_to(target)
+    (course.submitted / "mirror").symlink_to(course.submitted / "honest")
+    found = {g.student: g for g in grade(course, [LESSON], sandboxed=True)}
+    assert set(found) == {"honest", "thief", "curious"}
+    assert "no notebook was handed in" in found["thief"].problem
+    assert "FileNotFoundError" in str(nbformat.read(course.autograded / "curious" / LESSON / f"{LESSON}.ipynb", 4))
+
+
+def test_feedback_leaks_neither_hidden_inputs_nor_sources(course, submit, sandbox):
+    spy = (
+        "seen = []\ndef evens(numbers):\n    seen.append(list(numbers))\n"
+        "    if len(seen) > 2: raise ValueError('SPY' + str(numbers))\n    return 7"
+    )
+    submit("spy", evens=spy, smallest="print('SPY', seen)\nraise ValueError('SPY' + str(seen))")
+    (graded,) = grade(course, [LESSON], sandboxed=True)
+    assert graded.score == 0
+    page = (course.feedback / "spy" / LESSON / f"{LESSON}.html").read_text()
+    assert "random lists, negative numbers too" in page
+    assert "Do negative numbers work?" in page
+    shown = page.replace("&#39;", "'").replace("'SPY' + str", "").replace("print('SPY'", "")
+    assert "SPY[" not in shown and "rng()" not in shown and "integers(-50" not in shown
+
+
+def test_flags_name_what_looks_like_tampering_and_spare_the_honest(course, submit, sandbox):
+    attacks = [p for p in ATTACKS if p.stem in ("asserts_removed", "gradebook_write", "forged_reply")]
+    found = run(course, submit, attacks)
+    assert all(found[p.stem].flags for p in attacks)
+    assert not found["aaa_honest"].flags

@@ -80,6 +80,7 @@ def grade(
 ) -> None:
     """Grade what lies in course/submitted/STUDENT/LESSON/. Exits 1 if any submission could not be graded."""
     from tlcore.grading import grader
+    from tlcore.grading.report import write_report
     from tlcore.grading.sandbox import probe
 
     course, names = _course(lessons)
@@ -98,8 +99,29 @@ def grade(
             graded.append(one)
             bar.advance(task)
     _print_grades(graded)
-    console.print(f"feedback: {course.feedback.relative_to(course.root)}/STUDENT/LESSON/")
+    console.print(f"feedback: {course.feedback.relative_to(course.root)}/STUDENT/LESSON/", soft_wrap=True)
+    for name in handed_in:
+        page = write_report(course, name, graded)
+        console.print(f"the class: {page.relative_to(course.root)}", soft_wrap=True)
+    for one in graded:
+        for flag in one.flags:
+            console.print(f"for review: {one.student}, cell {flag.cell}, {flag.sign}: {flag.line}", markup=False)
     raise typer.Exit(1 if any(g.problem for g in graded) else 0)
+
+
+@app.command()
+def export(
+    lessons: Lessons = None,
+    kind: Annotated[str, typer.Option("--format", help="canvas, moodle, gradescope or nbgrader.")] = "canvas",
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("grades.csv"),
+) -> None:
+    """Write the gradebook as a table for a learning management system."""
+    from tlcore.grading import exports
+
+    course, names = _course(lessons)
+    with _sentences():
+        count = exports.export(course, kind, out, names if lessons else None)
+    console.print(f"{count} students: {out}", soft_wrap=True)
 
 
 @app.command()

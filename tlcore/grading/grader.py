@@ -2,8 +2,8 @@
 
 The steps are nbgrader's own, taken apart: its Autograde sanitises and records here, where the gradebook is; its
 Execute (with the judge in it) runs in workers that need no gradebook. A submission that cannot be graded gets one line
-that says why; the others are graded all the same. Executed notebooks are kept in a journal, so a run that was killed can
-go on.
+that says why; the others are graded all the same. Executed notebooks are kept in a journal, so a run that was killed
+can go on.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@
 # # 02 · How much of the picture does one number see?
 #
 # A number deep inside a network helps to decide that a photo shows a dog. Which pixels had a say in it?
-# The answer is a square, the *receptive field*, and you can compute it with two additions per layer.
+# The answer is a square, the *receptive field*, and it takes one addition and one multiplication per layer to find it.
 # Below is the answer for two networks: what one number **can** see (the solid square) and what it
 # **does** see (the dark blob). By the end of this lesson you will have computed both yourself.
 #
-# The lesson has seven exercises and 20 points. Running all its cells takes well under a minute.
+# The lesson has seven exercises and 20 points. Running all its cells takes about half a minute.
 
 # %%
 import torch
@@ -39,15 +39,16 @@ left.set_title("ten 3x3 convolutions")
 _ = right.set_title("ResNet-18 on a 224-pixel photo")
 
 # %% [markdown]
-# On the left the square has a side of 21 pixels, but almost all the influence comes from a blob in its middle.
-# On the right the square is larger than the whole photo: the untrained ResNet-18 *may* look at everything,
-# padding included, yet again it mostly looks at the middle.
+# On the left the square has a side of 21 pixels, but 95% of the influence (dashed) lies in a square of 12.
+# On the right the square is larger than the whole photo: the untrained ResNet-18 *may* look at all of it, and beyond. Yet its
+# influence, too, is strongest in the middle and fades towards the edges.
 #
 # ## 1 · Counting by hand
 #
 # Call the input $F_0$ and the outputs of the layers $F_1, F_2, \dots, F_D$. The **receptive field of $F_k$ with
-# respect to $F_m$**, for $m < k$, is the largest region of $F_m$ that goes into one position of $F_k$.
-# When people speak of "the" receptive field of a network, they mean its output with respect to its input.
+# respect to $F_m$**, for $m < k$, is the largest region of $F_m$ that goes into one position of $F_k$. We give its size from the first
+# to the last position, gaps included. When people speak of "the" receptive field of a network, they mean its last layer that still has
+# positions, before global pooling and the classifier, with respect to its input.
 #
 # One dimension is enough to see how it grows. Here are three layers, each given as (kernel, stride, padding).
 
@@ -55,9 +56,9 @@ _ = right.set_title("ResNet-18 on a 224-pixel photo")
 _ = anatomy.draw_stack([(3, 1, 1), (3, 2, 1), (3, 1, 1)], position=4, width=17)
 
 # %% [markdown]
-# Follow the lines downward from the single blue dot at the top: three dots, then seven, then nine. The middle layer
-# takes steps of two, so each of its neighbours brings *two* new positions. The following function does just what your
-# finger did. It is slow, and it is right.
+# Follow the lines downward with a finger, from the single blue dot at the top: three dots, then seven, then nine. The middle
+# layer takes steps of two, so each further position of $F_2$ brings *two* new positions of $F_1$. The following function does
+# what your finger did. It is slow, and it is right.
 
 
 # %%
@@ -75,9 +76,10 @@ max(seen) - min(seen) + 1
 # %% [markdown]
 # ### Exercise 1 · The field of a stack (3 points)
 #
-# Compute the size of the receptive field without building any set. Go from the first layer to the last and keep two
-# numbers: the field so far, and the **jump**, which is the distance in the input between two neighbouring positions of
-# the current layer. One more tap costs one jump. For the stack above the answer is 9.
+# Compute the size of the receptive field without following every position. Go from the first layer to the last and keep two
+# numbers: the field so far, and the **jump**, which is the distance, in input pixels, between two neighbouring positions of
+# the layer that is *being read*. A kernel of size k has k *taps*, the positions it reads; each tap after the first costs one jump. For the
+# stack above the answer is 9, and an empty stack sees 1 pixel. Do not change the list you are given.
 
 
 # %% nbgrader={"grade": false, "grade_id": "stack", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -98,22 +100,25 @@ from tlcore.grading import Checks
 checks = Checks("Exercise 1 · The field of a stack", forbid=["reached", "tlcore.anatomy"], seconds=5)
 
 
-@checks("one layer sees its kernel, no layer sees one pixel", points=0.5)
+@checks("one layer sees its kernel, an empty stack sees one pixel", points=0.5)
 def _():
     checks.equal(stack_field([(5, 1)]), 5, mistakes={"you added k where k - 1 pixels are new": 6})
+    checks.equal(stack_field([(4, 1)]), 4)
     checks.equal(stack_field([]), 1)
 
 
-@checks("two 3x3 layers see as far as one 5x5", points=0.5)
+@checks("two 3x3 layers see as far as one 5x5", points=0.5, hint="Each layer adds k - 1 jumps.")
 def _():
-    checks.equal(stack_field([(3, 1), (3, 1)]), 5, mistakes={"you added k where k - 1 pixels are new": 7})
+    checks.equal(stack_field([(3, 1), (3, 1)]), 5)
 
 
 @checks("a stride widens the steps of all later layers, not its own", points=1, hint="Add first, then multiply.")
 def _():
-    wrong = {"the stride of a layer already widened its own kernel": 11, "the stride was left out": 7}
+    adding = "jumps multiply, they do not add"
+    wrong = {"the stride of a layer already widened its own kernel": 11, "the stride was left out": 7, adding: 15}
     checks.equal(stack_field([(3, 1), (3, 2), (3, 1)]), 9, mistakes=wrong)
-    checks.equal(stack_field([(3, 2), (3, 2), (3, 2), (3, 1)]), 31, mistakes={"jumps multiply, they do not add": 27})
+    wrong = {adding: 21, "all strides so far count, not only the last": 15}
+    checks.equal(stack_field([(3, 2), (3, 2), (3, 2), (3, 1)]), 31, mistakes=wrong)
 
 
 checks
@@ -138,7 +143,7 @@ def _():
     rng = checks.rng()
     for _ in range(30):
         layers = [(int(k), int(s)) for k, s in zip(rng.integers(1, 6, 5), rng.integers(1, 3, 5))]
-        checks.equal(stack_field(layers), counted(layers))
+        checks.equal(stack_field(list(layers)), counted(layers))
 
 
 @checks("a stack too deep for counting", points=0.5, hint="Two numbers per layer are enough, however deep it is.")
@@ -150,8 +155,8 @@ checks
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Now let your function read a real network. VGG-16 is a plain stack: thirteen 3x3 convolutions with five 2x2
-# pooling layers between them.
+# Now let your function read a real network. VGG-16 is a plain stack: thirteen 3x3 convolutions and
+# five 2x2 pooling layers. (Its three last layers are fully connected; they see everything and are left out.)
 
 # %%
 conv, pool = (3, 1), (2, 2)
@@ -161,7 +166,7 @@ stack_field(vgg16)
 
 # %% [markdown]
 # And ResNet-50? Only its longest path counts for the moment: the first 7x7 layer, a pooling layer, and the 3x3
-# layer in each of its 16 blocks. Record a guess before you run the next cell: does it see more than VGG-16?
+# layer in each of its 16 blocks. Record a guess before you run the next cell: how many pixels?
 
 # %%
 my_guess = None  # pixels
@@ -174,7 +179,7 @@ ax.plot(growth, label="VGG-16")
 ax.plot([stack_field(resnet50[:n]) for n in range(len(resnet50) + 1)], label="ResNet-50, longest path")
 ax.axhline(224, color="0.6", linewidth=1)
 ax.set(xlabel="layers", ylabel="receptive field (pixels)", xticks=range(0, 19, 3))
-ax.set_title("The grey line is the width of the photo")
+ax.set_title("The grey line is the width of the photo, 224 pixels")
 ax.legend()
 print(f"ResNet-50 sees {stack_field(resnet50)} pixels; your guess was {my_guess}")
 
@@ -182,8 +187,8 @@ print(f"ResNet-50 sees {stack_field(resnet50)} pixels; your guess was {my_guess}
 # Both curves bend upward, because each stride doubles the price of a tap for all layers after it. VGG-16 ends just short
 # of the photo. ResNet-50 passes it after three quarters of its layers.
 #
-# > **A stricter definition.** The lecture this lesson follows counts *only convolutional layers* as contributing. A pooling
-# > layer then has a kernel of 1 but keeps its stride. Both conventions are in use, so always say which one you mean.
+# > **A stricter definition.** The lecture this lesson follows counts *only convolutional layers* as contributing. We read this
+# > as: a pooling layer has a kernel of 1 but keeps its stride. Both conventions are in use, so always say which one you mean.
 
 # %%
 strict = [(1, 2) if layer == pool else layer for layer in vgg16]
@@ -199,8 +204,8 @@ plots.table(
 #
 # ### Exercise 2 · The field between two layers (3 points)
 #
-# Return the size of the receptive field of $F_k$ with respect to $F_m$, where $0 \le m \le k$. `layers[0]` leads from
-# $F_0$ to $F_1$. For the stack `[(3, 2), (3, 2), (3, 1)]` the answers for
+# Return the size of the receptive field of $F_k$ with respect to $F_m$, where $0 \le m \le k$; a layer has field 1 with respect to
+# itself. `layers[0]` leads from $F_0$ to $F_1$. For the stack `[(3, 2), (3, 2), (3, 1)]` the answers for
 # $F_3$ with respect to $F_2$, $F_1$ and $F_0$ are 3, 7 and 15.
 
 
@@ -225,25 +230,25 @@ stack = [(3, 2), (3, 2), (3, 1)]
 
 @checks("with respect to the input it is the whole stack", points=0.5)
 def _():
-    checks.equal(field_between(stack, 3, 0), 15)
-    checks.equal(field_between(stack, 1, 0), 3)
+    checks.equal(field_between(list(stack), 3, 0), 15)
+    checks.equal(field_between([(7, 2), (3, 1), (5, 1)], 1, 0), 7)
 
 
 @checks("with respect to the layer just below it is the kernel", points=0.5)
 def _():
     wrong = {"the strides below F_m do not matter to it": 9, "you took one layer too many": 7}
-    checks.equal(field_between(stack, 3, 2), 3, mistakes=wrong)
+    checks.equal(field_between(list(stack), 3, 2), 3, mistakes=wrong)
 
 
 @checks("with respect to itself it is one position", points=0.5)
 def _():
-    checks.equal(field_between(stack, 2, 2), 1, mistakes={"you took one layer too many": 3})
+    checks.equal(field_between(list(stack), 2, 2), 1, mistakes={"you took one layer too many": 3})
 
 
 @checks("two layers up the jump counts from F_m", points=0.5, hint="At F_m the jump is 1 again.")
 def _():
     wrong = {"fields do not subtract": 12, "the strides below F_m do not matter to it": 13}
-    checks.equal(field_between(stack, 3, 1), 7, mistakes=wrong)
+    checks.equal(field_between(list(stack), 3, 1), 7, mistakes=wrong)
 
 
 checks
@@ -265,7 +270,7 @@ def _():
             reached_there, jump = 1, 1
             for kernel, stride in layers[m:k]:
                 reached_there, jump = reached_there + (kernel - 1) * jump, jump * stride
-            checks.equal(field_between(layers, k, m), reached_there)
+            checks.equal(field_between(list(layers), k, m), reached_there)
 
 
 checks
@@ -276,15 +281,17 @@ checks
 
 # %%
 depth = len(vgg16) + 1
-fields = torch.tensor([[field_between(vgg16, k, m) if m <= k else 0 for m in range(depth)] for k in range(depth)])
+fields = torch.tensor(
+    [[float(field_between(vgg16, k, m)) if m <= k else 0 for m in range(depth)] for k in range(depth)]
+)
 ax = plots.figure(width=4.8, height=3.8)[1][0]
-picture = ax.imshow(fields.where(fields > 0, torch.nan))
+picture = ax.imshow(fields.where(fields > 0, torch.nan), norm="log")
 ax.figure.colorbar(picture, label="field of $F_k$, in positions of $F_m$")
 _ = ax.set(xlabel="m", ylabel="k", xticks=range(0, depth, 3), yticks=range(0, depth, 3), title="VGG-16")
 
 # %% [markdown]
-# The lower left corner is the field with respect to the input. It fades quickly as you move right: a number in the last layer
-# sees most of the photo, but only a handful of positions of the layers right below.
+# The left column is the field with respect to the input. Follow the lowest row to the right: it halves at every pooling layer. A
+# number in the last layer sees most of the photo, but only a handful of positions of the layers right below.
 #
 # ## 3 · Where the field lies
 #
@@ -294,7 +301,8 @@ _ = ax.set(xlabel="m", ylabel="k", xticks=range(0, depth, 3), yticks=range(0, de
 # ### Exercise 3 · First and last pixel (3 points)
 #
 # Return the first and the last input position that output position $t$ reads. Let both ends of the interval walk
-# down the stack, from the last layer to the first. The result may be negative: that is padding.
+# down the stack, from the last layer to the first. For one layer (7, 2, 3), position 0 reads -3 to 3: the result may be negative, and
+# that part of the field lies outside the photo.
 
 
 # %% nbgrader={"grade": false, "grade_id": "interval", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -345,7 +353,7 @@ from tlcore.grading import Checks
 checks = Checks("Exercise 3 · Against the gradient", hidden=True, forbid=["tlcore.anatomy"])
 
 
-@checks("the gradient is zero outside the interval and not at its ends", points=1)
+@checks("the gradient is zero outside the interval and not at its ends", points=1, hint="Do not cut at 0.")
 def _():
     rng = checks.rng()
     for _ in range(5):
@@ -357,19 +365,24 @@ def _():
         t = y.shape[-1] // 2
         y[0, 0, t].backward()
         hit = x.grad[0, 0].nonzero()
-        checks.equal(interval(layers, t), (int(hit.min()), int(hit.max())))
+        jump = 1
+        for _, s, _ in layers:
+            jump *= s
+        first, last = int(hit.min()), int(hit.max())
+        checks.equal(interval(list(layers), t), (first, last))
+        checks.equal(interval(list(layers), 0), (first - t * jump, last - t * jump))
 
 
 checks
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# How much of what ResNet-50 looks at is not photo at all, but padding? Your function gives the field along one side, for the
+# How much of what ResNet-50 looks at lies outside the photo? Your function gives the field along one side, for the
 # position in the centre of each layer's map and for the one in its corner. The share in two dimensions follows from it.
 
 
 # %%
-def padding_share(layers: list[tuple[int, int, int]], t: int, width: int = 224) -> float:
+def outside_share(layers: list[tuple[int, int, int]], t: int, width: int = 224) -> float:
     first, last = interval(layers, t)
     inside = min(last, width - 1) - max(first, 0) + 1
     return 1 - (inside / (last - first + 1)) ** 2
@@ -378,21 +391,23 @@ def padding_share(layers: list[tuple[int, int, int]], t: int, width: int = 224) 
 padded = [(kernel, stride, kernel // 2) for kernel, stride in resnet50]
 
 # %%
-centre, corner, width = [], [], 224
+centre, corner, size = [], [], 224
 for n, (kernel, stride, padding) in enumerate(padded, 1):
-    width = (width + 2 * padding - kernel) // stride + 1
-    centre.append(padding_share(padded[:n], width // 2))
-    corner.append(padding_share(padded[:n], 0))
+    size = (size + 2 * padding - kernel) // stride + 1
+    centre.append(outside_share(padded[:n], size // 2))
+    corner.append(outside_share(padded[:n], 0))
 ax = plots.figure(width=6, height=3)[1][0]
 ax.plot(range(1, n + 1), corner, label="corner of the map")
 ax.plot(range(1, n + 1), centre, label="centre of the map")
-ax.set(xlabel="layer of ResNet-50", ylabel="share of padding in the field", ylim=(0, 1), xticks=range(3, 19, 3))
+ax.set(
+    xlabel="layer on ResNet-50's longest path", ylabel="share outside the photo", ylim=(0, 1), xticks=range(3, 19, 3)
+)
 _ = ax.legend()
 
 # %% [markdown]
-# In the first layers only positions at the border meet padding. At the end every position of the map spends about three quarters of
-# its square on it, in the centre hardly less than in a corner. The zeros carry information too: they tell a network
-# where the border is.
+# In the first layers only positions at the border look beyond it. At the end every position of the map has about three quarters of
+# its square outside the photo, in the centre hardly less than in a corner. What it finds there are the zeros that each layer pads its
+# own input with.
 #
 # ## 4 · Branches
 #
@@ -404,7 +419,7 @@ _ = ax.legend()
 #
 # A network is a list of blocks, a block is a list of branches, and a branch is a list of (kernel, stride). A plain layer is a block
 # with one branch; a shortcut that does nothing is the empty branch `[]`. All branches of a block have the same total
-# stride. Return the receptive field of the network.
+# stride. Return the receptive field of the network. `[[[(3, 1)], []]]` is one 3x3 layer with a shortcut around it; its field is 3.
 
 
 # %% nbgrader={"grade": false, "grade_id": "branches", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -442,6 +457,8 @@ def _():
     inception = [[(1, 1)], [(1, 1), (3, 1)], [(1, 1), (5, 1)], [(3, 1), (1, 1)]]
     wrong = {"you added the branches": 9, "you took the last branch": 3, "you took the first branch": 1}
     checks.equal(network_field([inception]), 5, mistakes=wrong)
+    wrong = {"the field of a branch decides, not its largest kernel": 5}
+    checks.equal(network_field([[[(5, 2)], [(3, 2), (3, 1)]]]), 7, mistakes=wrong)
 
 
 @checks("a shortcut adds nothing but keeps the block's stride", points=1)
@@ -477,8 +494,9 @@ def _():
             kernels = [[int(k) for k in rng.choice([1, 3, 5, 7], size=int(rng.integers(1, 4)))] for _ in range(3)]
             branches = []
             for branch in kernels:
-                place = int(rng.integers(len(branch)))
-                branches.append([(k, stride if i == place else 1) for i, k in enumerate(branch)])
+                first, second = rng.integers(len(branch)), rng.integers(len(branch))
+                strides = [stride ** (int(i == first) + int(i == second)) for i in range(len(branch))]
+                branches.append(list(zip(branch, strides)))
             blocks.append(branches)
         widest = 0
         for path in itertools.product(*blocks):
@@ -514,12 +532,13 @@ paper, today = network_field(resnet50_blocks(paper=True)), network_field(resnet5
 plots.table([["1x1, as in the paper", paper], ["3x3, as in today's code", today]], ["stride in the", "field"])
 
 # %% [markdown]
-# Both numbers are right. They belong to two networks with the same name, the same layers and the same number of parameters.
-# A 3x3 layer after the step of two reaches twice as far as one that takes the step itself.
+# Both numbers are right. They belong to networks with the same name, the same layers and the same number of parameters.
+# A 3x3 layer after the step of two reaches twice as far as one that takes the step itself. (The network behind the published table is a
+# third one: it takes the step in the last 3x3 layer *before* each stage. Its field happens to be 483 as well.)
 #
 # ### Puzzle two: 715, 699 or 379?
 #
-# For GoogLeNet three numbers are in circulation. Two details differ between versions: the "5x5" branch of its nine
+# GoogLeNet has three answers, depending on two details that differ between versions: the "5x5" branch of its nine
 # inception modules, which popular code builds with a 3x3 kernel, and the kernel of its fourth pooling layer, 3 or 2.
 
 
@@ -538,16 +557,16 @@ plots.table(rows, ["large branch", "fourth pool", "receptive field"])
 
 # %% [markdown]
 # The first row is the network of the paper, the last the one most people download. To be sure, let us ask the calculator that comes
-# with this course. It reads the network itself, so it cannot be misled by a name. We build the networks without any memory for
-# weights: only their shape matters.
+# with this course. It reads the network itself, so it cannot be misled by a name. We build the networks on the *meta*
+# device, where tensors have a shape but no numbers: only the shape matters here.
 
 # %%
 from torchvision import models
 
 with torch.device("meta"):
     downloads = {"ResNet-50": models.resnet50(), "GoogLeNet": models.googlenet(init_weights=False)}
-fields = {name: anatomy.receptive_field(net) for name, net in downloads.items()}
-rows = [[name, field.size[0], str(field.stride[0]), field.of] for name, field in fields.items()]
+found = {name: anatomy.receptive_field(net) for name, net in downloads.items()}
+rows = [[name, field.size[0], field.stride[0], field.of] for name, field in found.items()]
 plots.table(rows, ["network", "field", "jump", "last node with a place"])
 
 # %% [markdown]
@@ -561,9 +580,9 @@ plots.table(rows, ["network", "field", "jump", "last node with a place"])
 #
 # ### Exercise 5 · The price of a stack (3 points)
 #
-# Count the weights and the multiply–adds of a stack of convolutions. A layer is (kernel height, kernel width,
-# channels in, channels out), without bias; padding keeps the map at `height` x `width`. Each output number costs one multiply–add
-# per weight that it uses. A 3x3 layer with one channel on a 2x2 map has 9 weights and costs 36 multiply–adds.
+# Count the weights and the multiply-adds of a stack of convolutions. A layer is (kernel height, kernel width,
+# channels in, channels out), without bias; padding keeps the map at `height` x `width`. Each output number costs one multiply-add
+# per weight that it uses. A 3x3 layer with one channel on a 2x2 map has 9 weights and costs 36 multiply-adds.
 
 
 # %% nbgrader={"grade": false, "grade_id": "cost", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -594,8 +613,8 @@ def _():
 
 @checks("a stack of flat kernels on a map that is not square", points=1)
 def _():
-    wrong = {"kernel height and width multiply, they do not add": (64, 1280)}
-    checks.equal(stack_cost([(7, 1, 2, 2), (1, 7, 2, 2)], 4, 5), (56, 1120), mistakes=wrong)
+    wrong = {"kernel height and width multiply, they do not add": (84, 1680)}
+    checks.equal(stack_cost([(7, 1, 2, 3), (1, 5, 3, 2)], 4, 5), (72, 1440), mistakes=wrong)
 
 
 checks
@@ -626,73 +645,83 @@ def _():
         with FlopCounterMode(display=False) as counter:
             net(torch.zeros(1, channels[0], height, width))
         weights = sum(p.numel() for p in net.parameters())
-        checks.equal(stack_cost(layers, height, width), (weights, counter.get_total_flops() // 2))
+        checks.equal(stack_cost(list(layers), height, width), (weights, counter.get_total_flops() // 2))
 
 
 checks
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Guess first: which saves more, 5x5 as two 3x3 layers, or 7x7 as 7x1 and 1x7?
+# Guess first: what saves the larger share, 5x5 as two 3x3 layers, or 7x7 as 7x1 and 1x7?
 
 # %%
-my_guess = None
+my_saving = None  # "5x5" or "7x7"
 
 # %%
 designs = {
     "5x5": [(5, 5)], "3x3, 3x3": 2 * [(3, 3)], "5x1, 1x5": [(5, 1), (1, 5)],
     "7x7": [(7, 7)], "3x3, 3x3, 3x3": 3 * [(3, 3)], "7x1, 1x7": [(7, 1), (1, 7)],
 }  # fmt: skip
-channels, size, rows = 64, 28, []
+channels, side, rows = 64, 28, []
 for name, kernels in designs.items():
-    weights, macs = stack_cost([(*k, channels, channels) for k in kernels], size, size)
+    weights, macs = stack_cost([(*k, channels, channels) for k in kernels], side, side)
     field = stack_field([(kh, 1) for kh, kw in kernels]), stack_field([(kw, 1) for kh, kw in kernels])
-    rows.append([name, "x".join(map(str, field)), weights, macs / 1e6])
+    rows.append([name, "x".join(str(int(f)) for f in field), int(weights), float(macs) / 1e6])
+print(f"you guessed: {my_saving}")
 plots.table(rows, ["layers", "field", "weights", "million multiply-adds"])
 
 # %% [markdown]
-# Within each group the field is the same. Multiply–adds are not seconds, though, so let us also take the time.
+# Within each group the field is the same. Multiply-adds are not seconds, though, so let us also take the time: on one thread, in
+# rounds in which every design has its turn, so that a busy moment of your machine hits them all alike.
 
 # %%
-from timeit import repeat
+from timeit import timeit
 
 
-def seconds(kernels: list[tuple[int, int]]) -> float:
-    layers = [nn.Conv2d(channels, channels, k, padding=(k[0] // 2, k[1] // 2), bias=False) for k in kernels]
-    net, x = nn.Sequential(*layers), torch.rand(8, channels, size, size)
-    with torch.no_grad():
-        return min(repeat(lambda: net(x), number=1, repeat=20))
+def stack(kernels: list[tuple[int, int]]) -> nn.Sequential:
+    return nn.Sequential(
+        *[nn.Conv2d(channels, channels, k, padding=(k[0] // 2, k[1] // 2), bias=False) for k in kernels]
+    )
 
 
-times = {name: seconds(kernels) for name, kernels in designs.items()}
+# %%
+nets, x = {name: stack(kernels) for name, kernels in designs.items()}, torch.rand(8, channels, side, side)
+threads = torch.get_num_threads()
+torch.set_num_threads(1)
+with torch.no_grad():
+    rounds = [{name: timeit(lambda: net(x), number=1) for name, net in nets.items()} for _ in range(20)]
+torch.set_num_threads(threads)
+times = {name: min(r[name] for r in rounds) for name in nets}
 
 # %%
 work = {name: row[3] for name, row in zip(designs, rows)}
 groups = [("5x5", list(designs)[:3]), ("7x7", list(designs)[3:])]
-shares = [[n, work[n] / work[g], times[n] / times[g]] for g, names in groups for n in names]
+shares = [[n, f"{work[n] / work[g]:.0%}", f"{times[n] / times[g]:.0%}"] for g, names in groups for n in names]
 plots.table(shares, ["layers", "share of the work", "share of the time"])
 
 # %% [markdown]
-# The last column is your machine's opinion; run the timing again and it will move a little. Less work is usually less time,
-# but rarely in proportion: large square kernels are what libraries have been tuned for.
+# The last column is your machine's; run the timing again and it will move. Less work is less time, but rarely in proportion: every
+# layer more must write its whole map to memory and read it back.
 #
 # ## 6 · What factorising loses
 #
-# A saving has a price. A column times a row makes a matrix of rank one, so an n x 1 layer followed by a 1 x n layer (with one channel
+# A saving has a price. A column times a row makes a matrix whose rows are all multiples of one another, a matrix of *rank one*. So an n x 1 layer followed by a 1 x n layer (with one channel
 # and nothing in between) can only do what a rank-one kernel does.
 #
 # ### Exercise 6 · The best column and row (2 points)
 #
 # For a square kernel, return the column (n x 1) and the row (1 x n) whose product comes closest to it, in the
-# sense of least squares. The singular value decomposition gives the answer: `torch.linalg.svd`.
+# sense of least squares. For [[1, 2], [2, 4]] they are the column (1, 2) and the row (1, 2), or any multiple of the one by a number and of
+# the other by its inverse. `u, s, vh = torch.linalg.svd(kernel)` writes a kernel as a sum of products
+# `s[n] * u[:, n:n+1] @ vh[n:n+1]`, the largest first.
 
 
 # %% nbgrader={"grade": false, "grade_id": "separable", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def best_separable(kernel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Column (n, 1) and row (1, n) whose product is nearest to an (n, n) kernel."""
     ### BEGIN SOLUTION
-    u, s, v = torch.linalg.svd(kernel)
-    return u[:, :1] * s[0], v[:1]
+    u, s, vh = torch.linalg.svd(kernel)
+    return u[:, :1] * s[0], vh[:1]
     ### END SOLUTION
 
 
@@ -706,21 +735,21 @@ checks = Checks("Exercise 6 · The best column and row")
 
 @checks("a column and a row, in this order", points=0.5)
 def _():
-    column, row = best_separable(torch.eye(5) + 1)
+    column, row = map(torch.as_tensor, best_separable(torch.eye(5) + 1))
     checks.equal((list(column.shape), list(row.shape)), ([5, 1], [1, 5]))
 
 
 @checks("a kernel that is a product is found exactly", points=0.5, hint="Where did the singular value go?")
 def _():
     blur = torch.tensor([1.0, 2.0, 1.0])
-    column, row = best_separable(torch.outer(blur, blur))
+    column, row = map(torch.as_tensor, best_separable(torch.outer(blur, blur)))
     checks.close(column @ row, torch.outer(blur, blur), atol=1e-4)
 
 
 @checks("no other product comes closer to a random kernel", points=1)
 def _():
     kernel = torch.tensor(checks.rng().normal(size=(7, 7)), dtype=torch.float32)
-    column, row = best_separable(kernel)
+    column, row = map(torch.as_tensor, best_separable(kernel))
     left_over = torch.linalg.svdvals(kernel)[1:].square().sum()
     checks.close((kernel - column @ row).square().sum(), left_over, rtol=1e-3)
 
@@ -745,16 +774,16 @@ kernels = {
 fig, axes = plots.figure(5, 2, width=1.7, height=1.7)
 kept = {}
 for i, (name, kernel) in enumerate(kernels.items()):
-    column, row = best_separable(kernel)
+    column, row = map(torch.as_tensor, best_separable(kernel))
     kept[name] = 1 - float((kernel - column @ row).square().sum() / kernel.square().sum())
     for ax, image in ((axes[i], kernel), (axes[i + 5], column @ row)):
         ax.imshow(image.detach(), vmin=-kernel.abs().max(), vmax=kernel.abs().max())
         ax.set(xticks=[], yticks=[], title=name if ax is axes[i] else f"{kept[name]:.0%} kept")
 
 # %% [markdown]
-# Above the kernel, below its best column times row, with the share of its energy that survives. Blur and upright edges lose nothing;
-# a diagonal edge loses half. Training can work around this, with more channels and with a nonlinearity
-# between the two layers, but the freedom is smaller: 14 numbers in place of 49.
+# Above the kernel, below its best column times row, with the share of its energy (its sum of squares) that survives. Blur and upright
+# edges lose nothing, a ring about a quarter, a diagonal edge half, and noise two thirds. Training can work around this, with more
+# channels and with a nonlinearity between the two layers, but the freedom is smaller: 14 numbers in place of 49.
 #
 # ## 7 · What it does see
 #
@@ -763,8 +792,9 @@ for i, (name, kernel) in enumerate(kernels.items()):
 #
 # ### Exercise 7 · The gradient map (3 points)
 #
-# For an image of shape (1, C, H, W) and a position (i, j), sum the output's channels at that position and take the gradient
-# with respect to the image. Return its absolute value, summed over the channels of the image: an H x W map.
+# For an image of shape (1, C, H, W) and a position in row i and column j of the output, sum the output's channels at that position and
+# take the gradient with respect to the image. Take absolute values, then sum over the channels of the image: an H x W map. For a single
+# convolution it shows the kernel.
 
 
 # %% nbgrader={"grade": false, "grade_id": "gradient", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -786,13 +816,15 @@ from tlcore.grading import Checks
 
 checks = Checks("Exercise 7 · The gradient map", forbid=["tlcore.anatomy"], seconds=20)
 conv = nn.Conv2d(2, 3, 3, padding=1)
+nn.init.constant_(conv.bias, 9)
+nn.init.constant_(conv.bias[:1], -9)  # outputs of both signs: their absolute values are another function
 expected = torch.zeros(9, 9)
 expected[3:6, 1:4] = conv.weight.detach().sum(0).abs().sum(0)
 
 
 @checks("a map of the size of the image", points=0.5)
 def _():
-    checks.equal(list(gradient_map(conv, torch.rand(1, 2, 9, 9), 4, 2).shape), [9, 9])
+    checks.equal(list(torch.as_tensor(gradient_map(conv, torch.rand(1, 2, 9, 9), 4, 2)).shape), [9, 9])
 
 
 @checks("for one convolution it is the kernel, at its place", points=1)
@@ -809,7 +841,7 @@ def _():
 
 @checks("pixels outside the field get exactly zero", points=0.5, hint="Only one position of the output counts.")
 def _():
-    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 3, padding=1))
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 1, 3, padding=1))
     seen = torch.as_tensor(gradient_map(net, torch.rand(1, 1, 15, 15), 7, 7))
     outside = torch.ones(15, 15, dtype=torch.bool)
     outside[5:10, 5:10] = False
@@ -832,17 +864,19 @@ checks = Checks("Exercise 7 · A random network", hidden=True, forbid=["tlcore.a
 
 @checks("every pixel's number is the change per small step", points=1)
 def _():
-    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Conv2d(3, 2, 3, stride=2)).double()
-    image = torch.rand(1, 1, 9, 9, dtype=torch.float64)
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Tanh(), nn.Conv2d(3, 2, 3, stride=2)).double()
+    net[2].bias.data = torch.tensor([9.0, -9.0], dtype=torch.float64)  # outputs of both signs
+    image = torch.rand(1, 2, 9, 9, dtype=torch.float64)
     seen = gradient_map(net, image, 1, 0)
     step, slopes = 1e-5, torch.zeros(9, 9, dtype=torch.float64)
     with torch.no_grad():
         for a in range(9):
             for b in range(9):
-                up, down = image.clone(), image.clone()
-                up[0, 0, a, b] += step
-                down[0, 0, a, b] -= step
-                slopes[a, b] = (net(up) - net(down))[0, :, 1, 0].sum().abs() / (2 * step)
+                for c in range(2):
+                    up, down = image.clone(), image.clone()
+                    up[0, c, a, b] += step
+                    down[0, c, a, b] -= step
+                    slopes[a, b] += (net(up) - net(down))[0, :, 1, 0].sum().abs() / (2 * step)
     checks.close(seen, slopes, atol=1e-7)
 
 
@@ -852,7 +886,7 @@ checks
 # %% [markdown]
 # With your function we can ask the question of the opening picture: how does the blob grow with depth? We stack 3x3 layers that
 # average their nine inputs. A signal that walks through them from the top takes one random step of -1, 0 or 1 per layer and axis, each with a
-# variance of 2/3. So theory predicts a blob with standard deviation $\sqrt{2n/3}$ after $n$ layers. Will it hold?
+# variance of 2/3. Variances of independent steps add up, so the blob should have a standard deviation of $\sqrt{2n/3}$ after $n$ layers.
 
 
 # %%
@@ -860,7 +894,7 @@ def blob(depth: int, size: int = 91) -> torch.Tensor:
     net = nn.Sequential(*[nn.Conv2d(1, 1, 3, padding=1, bias=False) for _ in range(depth)])
     for layer in net:
         nn.init.constant_(layer.weight, 1 / 9)
-    return gradient_map(net, torch.zeros(1, 1, size, size), size // 2, size // 2)
+    return torch.as_tensor(gradient_map(net, torch.zeros(1, 1, size, size), size // 2, size // 2))
 
 
 def spread(image: torch.Tensor) -> float:
@@ -899,9 +933,9 @@ ax.set(
 _ = ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 # %% [markdown]
-# The white square grows in step with the depth, the blob only with its square root: your measurement lies on the dotted line.
-# The deeper the network, the smaller the share of its receptive field that it really uses. Training can widen the blob. Strides, dilation
-# and large kernels widen it at once.
+# The white square grows in step with the depth, the blob only with its square root: your measurement lies on the dotted line. (The colour
+# is the square root of the map, each panel on its own scale.) The deeper such a stack, the smaller the share of its
+# receptive field that it really uses.
 #
 # ## What we saw
 #
@@ -912,7 +946,7 @@ plots.table(
     [
         ["VGG-16 sees (all layers / convolutions only)", f"{stack_field(vgg16)} / {stack_field(strict)}"],
         ["ResNet-50 sees (stride in the 1x1 / in the 3x3)", f"{paper} / {today}"],
-        ["padding in its last field, centre / corner", f"{centre[-1]:.0%} / {corner[-1]:.0%}"],
+        ["outside the photo in its last field, centre / corner", f"{centre[-1]:.0%} / {corner[-1]:.0%}"],
         ["work of 3x3, 3x3 beside 5x5", f"{work['3x3, 3x3'] / work['5x5']:.0%}"],
         ["work of 7x1, 1x7 beside 7x7", f"{work['7x1, 1x7'] / work['7x7']:.0%}"],
         ["a diagonal edge after factorising", f"{kept['diagonal']:.0%} kept"],
@@ -926,10 +960,11 @@ plots.table(
 # - It belongs to a pair of layers, $F_k$ with respect to $F_m$, and to a convention about pooling. Say both.
 # - Two networks of the same name can have different fields. Read the network, not the name.
 # - Factorising keeps the field and cuts the work, and gives up some freedom.
-# - What a number does see is a blob in the middle, which grows with the square root of the depth.
+# - What a number does see is a blob in the middle. In a stack of averaging layers it grows only with the square root of the depth.
 #
 # ### What if?
 #
-# - What if some weights were negative, so that paths cancel? Would the blob be wider or narrower?
+# - What if some weights were negative, so that paths cancel? What if layers had strides, larger kernels, or had been trained? Would the
+#   blob be wider or narrower?
 # - Two 3x3 layers in a row, with nothing between them, make a 5x5 kernel from 18 numbers. Which 5x5 kernels can they not make?
 # - How would you build a network whose field is the whole photo after five layers, and what would it cost?

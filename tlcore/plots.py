@@ -91,7 +91,9 @@ class Table:
         return all(row[column].replace(",", "").replace(".", "").lstrip("-").isdigit() for row in self.rows)
 
 
-def _text(value: object) -> str:
+def _text(value: Any) -> str:
+    if getattr(value, "ndim", None) == 0:  # a number in a tensor or an array
+        value = value.item()
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "–"}[value]
     if isinstance(value, int):

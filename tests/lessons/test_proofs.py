@@ -118,8 +118,21 @@ def test_known_answers_score_what_they_deserve_in_both_modes(lesson, source):
                 for answer in (a for a in answers if a.exercise == cell.id):
                     modes.student(answer.code)
                     wrong += _judge_answer(modes, answer, checks, source)
+                    if answer.expect == points_of(source, cell.id):
+                        wrong += _carry_on(modes, answer, cells[cells.index(cell) + 1 :])
             modes.student(cell.source)
     assert not wrong, "\n".join(wrong)
+
+
+def _carry_on(modes, answer: Answer, cells: list[NotebookNode]) -> list[str]:
+    """Run what follows a right answer, up to the next exercise: the lesson must go on with it."""
+    faults = []
+    for cell in (c for c in cells if not is_check(c)):
+        if "nbgrader" in cell.metadata:
+            break
+        errors = [o for o in modes.student(cell.source) if o["output_type"] == "error"]
+        faults += [f"{answer.name}: {o['ename']}: {o['evalue']} in {cell.source[:60]!r}" for o in errors]
+    return faults
 
 
 def _judge_answer(modes, answer: Answer, checks: dict[str, str], source: NotebookNode) -> list[str]:

@@ -34,13 +34,14 @@ def draw_stack(layers: Sequence[tuple[int, int, int]], position: int, *, width: 
         raise ValueError(f"position={position}: the last row has {max(widths[-1], 0)} positions for width={width}")
     ax = ax or plots.figure(width=6.4, height=0.9 * len(widths))[1][0]
     places = _places(layers)
-    marked = {position}
+    marked, crossed = {position}, False
     for level in range(len(layers), -1, -1):
         start, step = places[level]
         xs = [start + step * t for t in range(widths[level])]
         ax.scatter(xs, [level] * len(xs), s=28, facecolors="white", edgecolors="0.6", zorder=2)
         inside = sorted(t for t in marked if 0 <= t < widths[level])
         outside = sorted(marked - set(inside))
+        crossed = crossed or bool(outside)
         ax.scatter([start + step * t for t in inside], [level] * len(inside), s=34, color=plots.BLUE, zorder=3)
         ax.scatter([start + step * t for t in outside], [level] * len(outside), s=30, color=plots.RED, marker="x")
         if level == 0:
@@ -58,7 +59,7 @@ def draw_stack(layers: Sequence[tuple[int, int, int]], position: int, *, width: 
                 )
         marked = {p for taps in below.values() for p in taps}
     ax.set_yticks(range(len(widths)), [f"$F_{n}$" for n in range(len(widths))])
-    ax.set_xlabel("position in the input (crosses: padding)")
+    ax.set_xlabel("position in the input" + (" (crosses: padding)" if crossed else ""))
     ax.set_title(f"position {position} of F{len(layers)} reads {len(inside)} of {width} inputs")
     return ax
 

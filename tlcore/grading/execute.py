@@ -14,7 +14,7 @@ from typing import Any
 import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from nbclient.util import run_sync
+from nbclient.util import ensure_async, run_sync
 from nbformat import NotebookNode
 from nbgrader.preprocessors import Execute
 from traitlets import Int
@@ -40,13 +40,22 @@ def linked(manager: Any) -> Iterator[Link]:
         yield Link(
             client,
             folder,
-            alive=lambda: bool(run_sync(manager.is_alive)()),
-            interrupt=lambda: run_sync(manager.interrupt_kernel)(),
+            alive=lambda: bool(_now(manager.is_alive)),
+            interrupt=lambda: _now(manager.interrupt_kernel),
         )
     finally:
         client.stop_channels()
         if own is None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _now(call: Callable[[], Any]) -> Any:
+    """Result of a method of a kernel manager, whether it is an async one or not."""
+
+    async def wait() -> Any:
+        return await ensure_async(call())
+
+    return run_sync(wait)()
 
 
 class JudgedExecute(Execute):
@@ -101,6 +110,8 @@ class JudgedExecute(Execute):
             self._gone = self._reason("this cell ended the Python process it runs in")
         except CellTimeoutError:
             self._gone = "this cell could not be stopped"
+        except Exception as error:  # a kernel whose messages have been tampered with
+            self._gone = f"this cell made the Python process it runs in unusable: {type(error).__name__}"
         if self._gone:
             cell.outputs = [*cell.get("outputs", []), _error("KernelGone", self._gone)]
         if any(o.output_type == "error" for o in cell.outputs):

@@ -103,8 +103,9 @@ class Link:
                     self.gone = "your code ended the Python process it runs in"
                     raise KernelGone(self.gone) from empty
                 continue
-            if message["parent_header"].get("msg_id") == sent:
-                return dict(message["content"])
+            with contextlib.suppress(Exception):  # a message may lack anything
+                if message["parent_header"]["msg_id"] == sent:
+                    return dict(message["content"])
         return None
 
 

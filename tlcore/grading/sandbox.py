@@ -100,7 +100,18 @@ class SandboxProvisioner(LocalProvisioner):
                 args += ["--ro-bind", folder, folder]
         for file in ("ld.so.cache", "localtime", "fonts", "alternatives", "nsswitch.conf"):
             args += ["--ro-bind-try", f"/etc/{file}", f"/etc/{file}"]
-        args += ["--proc", "/proc", "--dev", "/dev", "--size", str(self.shared_memory * _MB), "--tmpfs", "/dev/shm"]
+        args += [
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            "--perms",
+            "1777",
+            "--size",
+            str(self.shared_memory * _MB),
+            "--tmpfs",
+            "/dev/shm",
+        ]
         args += ["--perms", "1777", "--size", str(self.scratch * _MB), "--tmpfs", "/tmp"]
         args += _read_only([*_python_folders(), *map(Path, self.readable)])
         run = str(self.run)

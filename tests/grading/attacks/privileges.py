@@ -4,7 +4,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 for attempt in (
     lambda: os.setuid(0),
     lambda: os.chroot("/tmp"),
-    lambda: os.sethostname("x") if hasattr(os, "sethostname") else None,
+    lambda: os.setgid(0),
 ):
     try:
         attempt()

@@ -132,8 +132,8 @@ def demo(
     """Hand in a class of every kind, grade it, and show the gradebook. Exits 1 if a score is not the one deserved."""
     from tlcore.grading import demo as class_
     from tlcore.grading.course import find_course
-    from tlcore.grading.grader import scores
     from tlcore.grading.sandbox import probe
+    from tlcore.grading.scores import scores
 
     obstacle = probe()
     with _sentences(), _bar() as bar:

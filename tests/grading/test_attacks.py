@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from tests.grading.conftest import LESSON
-from tlcore.grading.grader import Grade, grade, scores
+from tlcore.grading.grader import Grade, grade
+from tlcore.grading.scores import scores
 
 ATTACKS = sorted((Path(__file__).parent / "attacks").glob("*.py"))
 SECONDS_EACH = 90

@@ -10,8 +10,9 @@ import pytest
 from tests.grading.conftest import LESSON
 from tlcore.grading.answers import hand_in, load_answers
 from tlcore.grading.course import CourseError
-from tlcore.grading.grader import check_results, grade, scores
+from tlcore.grading.grader import check_results, grade
 from tlcore.grading.sandbox import probe
+from tlcore.grading.scores import scores
 
 SANDBOXED = not probe()
 

@@ -18,9 +18,10 @@ from tests.grading.conftest import LESSON
 from tests.grading.test_attacks import left_over
 from tlcore.grading.course import CourseError
 from tlcore.grading.exports import export
-from tlcore.grading.grader import grade, scores
+from tlcore.grading.grader import grade
 from tlcore.grading.report import write_report
 from tlcore.grading.sandbox import probe
+from tlcore.grading.scores import scores
 
 SANDBOXED = not probe()
 

@@ -20,6 +20,7 @@ from nbgrader.api import Gradebook
 from nbgrader.plugins import CsvExportPlugin
 
 from tlcore.grading.course import Course, CourseError, needs_extra
+from tlcore.grading.scores import final_score
 
 FORMATS = ("canvas", "moodle", "gradescope", "nbgrader")
 Row = list[object]
@@ -84,12 +85,12 @@ def _gradescope(book: Gradebook, lessons: list[str]) -> Iterator[Row]:
         times = [sub.timestamp for sub in found.values() if sub.timestamp]
         late = int(sum(sub.total_seconds_late for sub in found.values()))
         status = "Graded" if found else "Missing"
-        score: object = sum(float(sub.score) for sub in found.values()) if found else ""
+        score: object = sum(map(final_score, found.values())) if found else ""
         lateness = f"{late // 3600:02d}:{late // 60 % 60:02d}:{late % 60:02d}"
         own: Row = [grades.get((lesson, c.name), "") for lesson, c in cells]
         yield [name, s.id, s.email or "", score, total, status, max(times, default=""), lateness, *own]
 
 
 def _scores(book: Gradebook, student: str, lessons: list[str]) -> list[Any]:
-    found = {a.assignment.name: float(a.score) for a in book.find_student(student).submissions}
+    found = {a.assignment.name: final_score(a) for a in book.find_student(student).submissions}
     return [found.get(name, "") for name in lessons]

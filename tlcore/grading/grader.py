@@ -33,6 +33,7 @@ from tlcore.grading.feedback import write_feedback
 from tlcore.grading.flags import Flag, suspicious
 from tlcore.grading.judge import bundle
 from tlcore.grading.lesson import is_check
+from tlcore.grading.scores import final_score
 from tlcore.grading.tidy import tidy
 from tlcore.grading.work import Done, Job, execute
 from tlcore.grading.workers import Workers
@@ -215,7 +216,7 @@ class _Run:
             shutil.rmtree(prepared.folder, ignore_errors=True)
         with Gradebook(self.course.db_url) as book:
             found = book.find_submission(self.lesson, student)
-            return Grade(student, self.lesson, found.score, found.max_score, "", prepared.note, prepared.flags)
+            return Grade(student, self.lesson, final_score(found), found.max_score, "", prepared.note, prepared.flags)
 
     def _problem(self, student: str, sentence: str) -> Grade:
         return Grade(student, self.lesson, None, _max_score(self.course, self.lesson), sentence)
@@ -308,16 +309,6 @@ def copy_plain(origin: Path, target: Path) -> None:
 def _files(folder: Path) -> dict[str, bytes]:
     found = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != ".ipynb")
     return {str(p.relative_to(folder)): p.read_bytes() for p in found}
-
-
-def scores(course: Course) -> dict[str, dict[str, list[float]]]:
-    """The gradebook as ``{student: {lesson: [score, max score]}}``."""
-    with Gradebook(course.db_url) as book:
-        table: dict[str, dict[str, list[float]]] = {}
-        for assignment in book.assignments:
-            for found in book.assignment_submissions(assignment.name):
-                table.setdefault(found.student.id, {})[assignment.name] = [found.score, found.max_score]
-        return table
 
 
 def check_results(notebook: Path) -> dict[str, dict[str, Any]]:

@@ -61,6 +61,6 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._executor is not None:
-            self._executor.shutdown(wait=kind is None, cancel_futures=True)
+            self._executor.shutdown(wait=kind is None)
         if self._client is not None:
             self._client.close()

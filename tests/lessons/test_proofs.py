@@ -15,9 +15,11 @@ from nbgrader.validator import Validator
 from traitlets.config import Config
 
 from tests.both_modes import both_modes, passed
+from tests.stock import stock_autograde
 from tlcore.grading.answers import Answer, exercises, hand_in, load_answers, points, points_of
 from tlcore.grading.build import build
 from tlcore.grading.course import Course, find_course
+from tlcore.grading.flags import suspicious
 from tlcore.grading.grader import check_results, grade
 from tlcore.grading.lesson import is_check, read_lesson
 from tlcore.grading.sandbox import probe
@@ -67,16 +69,16 @@ def test_solution_scores_all_and_untouched_nothing_in_both_modes(lesson, desk, s
     total = sum(points(source).values())
     submit(desk, lesson, "solution", hand_in(release, exercises(source)))
     submit(desk, lesson, "untouched", release)
-    found = {}
-    for judged in (True, False):
-        grades = {g.student: g for g in grade(desk, [lesson], judged=judged, sandboxed=SANDBOXED)}
-        assert {s: (g.score, g.max_score, g.problem) for s, g in grades.items()} == {
-            "solution": (total, total, ""),
-            "untouched": (0, total, ""),
-        }
-        found[judged] = {s: outcomes(desk, lesson, s) for s in grades}
-    assert found[True] == found[False]
-    assert set(found[True]["solution"]) == set(points(source))
+    grades = {g.student: g for g in grade(desk, [lesson], sandboxed=SANDBOXED)}
+    assert {s: (g.score, g.max_score, g.problem, g.flags) for s, g in grades.items()} == {
+        "solution": (total, total, "", ()),
+        "untouched": (0, total, "", ()),
+    }
+    judged = {s: outcomes(desk, lesson, s) for s in grades}
+    assert set(judged["solution"]) == set(points(source))
+    assert not _errors(desk.autograded / "solution" / lesson / f"{lesson}.ipynb")
+    assert stock_autograde(desk, lesson) == {"solution": total, "untouched": 0}
+    assert {s: outcomes(desk, lesson, s) for s in grades} == judged
     assert not _errors(desk.autograded / "solution" / lesson / f"{lesson}.ipynb")
 
 
@@ -143,6 +145,12 @@ def _judge_answer(modes, answer: Answer, checks: dict[str, str], source: Noteboo
         if passed(stock) != passed(judged) or scores != [deserved, deserved]:
             faults.append(f"{answer.name}: {cell} deserves {deserved:g}, got {scores}: {passed(judged)}")
     return faults
+
+
+def test_known_answers_raise_no_flag(lesson, source):
+    cells = [nbformat.v4.new_code_cell(a.code) for a in load_answers(ROOT / "tests" / "lessons" / f"{lesson}.toml", source)]
+    cells += [c for c in source.cells if c.cell_type == "code"]
+    assert list(suspicious(nbformat.v4.new_notebook(cells=cells))) == []
 
 
 def test_there_are_three_wrong_answers_and_a_right_one_per_exercise(lesson, source):

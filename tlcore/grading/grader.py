@@ -83,7 +83,6 @@ def grade(
     lessons: Iterable[str],
     *,
     sandboxed: bool,
-    judged: bool = True,
     workers: int | None = None,
     scheduler: str | None = None,
     resume: bool = False,
@@ -95,8 +94,6 @@ def grade(
     ----------
     sandboxed
         Run the students' code in the sandbox; False runs it with your rights.
-    judged
-        Run check cells outside the student's process. False runs them inside, as nbgrader does.
     workers
         Processes that execute; default one per core.
     scheduler
@@ -114,7 +111,7 @@ def grade(
             record(course, lesson)
             if not resume:
                 shutil.rmtree(course.journal / lesson, ignore_errors=True)
-            run = _Run(course, lesson, Path(scratch), pool, judged, sandboxed, max(1, (os.cpu_count() or 1) // count))
+            run = _Run(course, lesson, Path(scratch), pool, sandboxed, max(1, (os.cpu_count() or 1) // count))
             yield from run.all(only if only is not None else submissions(course, lesson))
 
 
@@ -122,10 +119,10 @@ class _Run:
     """Grading of one lesson."""
 
     def __init__(
-        self, course: Course, lesson: str, scratch: Path, pool: Workers, judged: bool, sandboxed: bool, threads: int
+        self, course: Course, lesson: str, scratch: Path, pool: Workers, sandboxed: bool, threads: int
     ) -> None:
         self.course, self.lesson, self.scratch, self.pool = course, lesson, scratch, pool
-        self.judged, self.sandboxed, self.threads = judged, sandboxed, threads
+        self.sandboxed, self.threads = sandboxed, threads
         self.source = nbformat.read(course.source / lesson / f"{lesson}.ipynb", as_version=4)
         config = course.config()
         self.settings = {
@@ -176,10 +173,8 @@ class _Run:
         _convert(Sanitise, config)
         folder = root / "sanitised" / student / self.lesson
         notebook = (folder / f"{self.lesson}.ipynb").read_text(encoding="utf-8")
-        job = Job(
-            student, self.lesson, notebook, _files(folder), self.settings, self.judged, self.sandboxed, self.threads
-        )
-        text = json.dumps([__version__, job.notebook, self.settings, self.judged, self.sandboxed], sort_keys=True)
+        job = Job(student, self.lesson, notebook, _files(folder), self.settings, self.sandboxed, self.threads)
+        text = json.dumps([__version__, job.notebook, self.settings, self.sandboxed], sort_keys=True)
         files = b"".join(name.encode() + data for name, data in sorted(job.files.items()))
         key = hashlib.sha256(text.encode() + files).hexdigest()
         return _Prepared(student, self.lesson, root, job, key, note, flags)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from nbgrader.preprocessors import Execute
 from nbgrader.utils import setenv
 from traitlets.config import Config
 
@@ -32,7 +31,6 @@ class Job:
     notebook: str
     files: dict[str, bytes]
     settings: Mapping[str, Mapping[str, Any]]
-    judged: bool = True
     sandboxed: bool = True
     threads: int = 1
 
@@ -51,16 +49,15 @@ def execute(job: Job) -> Done:
     nb = nbformat.reads(job.notebook, as_version=4)
     config = Config({name: dict(values) for name, values in job.settings.items()})
     config.JudgedExecute.merge(config.Execute)
-    kind = JudgedExecute if job.judged else Execute
     if job.sandboxed:
-        config[kind.__name__].kernel_name = SPEC
+        config.JudgedExecute.kernel_name = SPEC
     resources = {"nbgrader": {"student": job.student, "assignment": job.lesson, "notebook": job.lesson}}
     with tempfile.TemporaryDirectory(prefix="tlcore-") as folder, _surroundings(job.threads), nbgrader_log():
         for name, data in job.files.items():
             target = Path(folder) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        kind(config=config).preprocess(nb, resources | {"metadata": {"path": folder}})
+        JudgedExecute(config=config).preprocess(nb, resources | {"metadata": {"path": folder}})
     return Done(nbformat.writes(nb), time.monotonic() - start)
 
 

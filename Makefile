@@ -5,6 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
+AS_ROOT := $(shell test "$$(id -u)" = 0 && echo --allow-root)
 
 .PHONY: env sandbox demo test test-slow lint format lessons lab desk bench constraints
 
@@ -45,10 +46,10 @@ lessons: env
 	$(BIN)/tlcore build
 
 lab: env
-	$(BIN)/jupyter lab --notebook-dir=lessons
+	$(BIN)/jupyter lab --notebook-dir=lessons $(AS_ROOT)
 
 desk: lessons
-	JUPYTER_CONFIG_PATH=course $(BIN)/jupyter lab --config=course/desk_config.py
+	JUPYTER_CONFIG_PATH=course $(BIN)/jupyter lab --config=course/desk_config.py $(AS_ROOT)
 
 bench: env
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[course,dev,cluster,bench]'

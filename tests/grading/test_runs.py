@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
 import signal
@@ -10,12 +11,15 @@ import subprocess
 import sys
 import time
 
+import nbformat
 import psutil
 import pytest
 from nbgrader.api import Gradebook
 
 from tests.grading.conftest import LESSON
 from tests.grading.test_attacks import left_over
+from tests.grading.test_tidy import mutants
+from tlcore.grading.answers import exercises, hand_in
 from tlcore.grading.course import CourseError
 from tlcore.grading.exports import export
 from tlcore.grading.grader import grade
@@ -184,3 +188,26 @@ def test_a_class_of_two_hundred_with_stable_memory(course, submit):
             sizes.append(sum(p.memory_info().rss for p in [me, *me.children(recursive=True)] if p.name() != "bwrap"))
     assert max(sizes[5:]) < 1.3 * max(sizes[:5]), [s // 2**20 for s in sizes]
     assert not left_over() or os.getuid() != 0
+
+
+def fuzzed(course, submit, solved, count: int, seed: int) -> None:
+    """Grade mutants beside honest students: one line each, and the honest keep their score."""
+    submit("aaa_honest")
+    submit("zzz_honest")
+    for n, data in enumerate(mutants(json.loads(nbformat.writes(solved)), count, seed)):
+        submit(f"mutant{n:03d}", raw=data)
+    found = {g.student: g for g in grade(course, [LESSON], sandboxed=SANDBOXED, workers=2)}
+    assert len(found) == count + 2
+    assert found["aaa_honest"].score == found["zzz_honest"].score == 5
+    for one in found.values():
+        assert "\n" not in one.problem and "\n" not in one.note
+        assert (one.score is None) == bool(one.problem)
+
+
+def test_a_few_mutants_through_a_whole_run(course, submit, source, release):
+    fuzzed(course, submit, hand_in(release, exercises(source)), count=8, seed=3)
+
+
+@pytest.mark.slow
+def test_five_hundred_mutants_through_a_whole_run(course, submit, source, release):
+    fuzzed(course, submit, hand_in(release, exercises(source)), count=500, seed=4)

@@ -1,8 +1,8 @@
 """Grading a class: ours, sandboxed and judged with two workers, beside stock ``nbgrader autograde``.
 
 Claim: safe grading takes at most 0.6 of the time of stock nbgrader, and gives honest work the same scores. Sixty
-submissions of lesson 02 (solutions, half-solved, untouched, and the lesson's known answers) are graded in batches that alternate
-between the two; the last batch is graded once more without the sandbox, for what the sandbox costs.
+submissions of lesson 02 (solutions, half-solved, untouched, and the lesson's known answers) are graded in batches that
+alternate between the two; the last batch is graded once more without the sandbox, for what the sandbox costs.
 Run alone: ``python benchmarks/grading.py [--size 60]``.
 """
 

@@ -155,6 +155,10 @@ class JudgedExecute(Execute):
         manager.context.setsockopt(zmq.MAXMSGSIZE, _MOST_MESSAGE)
         return manager
 
+    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> Any:
+        """As nbclient, but without widgets, whose state a kernel may pile up as it likes."""
+        return None if msg["msg_type"].startswith("comm") else super().process_message(msg, cell, cell_index)
+
     def output(self, outs: list[Any], msg: dict[str, Any], display_id: str | None, cell_index: int) -> Any:
         """Keep a cell's outputs up to a size, and say once that the rest was cut."""
         content = msg["content"]

@@ -59,6 +59,7 @@ def write_feedback(course: Course, lesson: str, student: str) -> None:
     config = course.config()
     config.CourseDirectory.assignment_id, config.CourseDirectory.student_id = lesson, student
     config.GenerateFeedback.force = True
+    config.HTMLExporter.sanitize_html = True  # a student's markdown may hold scripts
     config.GenerateFeedback.preprocessors = [GetGrades, Redact, CSSHTMLHeaderPreprocessor]
     with nbgrader_log() as said:
         try:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbformat import NotebookNode
 from nbgrader.utils import setenv
 from traitlets.config import Config
 
 from tlcore.grading.build import nbgrader_log
 from tlcore.grading.execute import JudgedExecute
+from tlcore.grading.lesson import KERNEL
 from tlcore.grading.sandbox import KERNELS, SPEC
 
 
@@ -58,6 +60,7 @@ def execute(job: Job) -> Done:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
         JudgedExecute(config=config).preprocess(nb, resources | {"metadata": {"path": folder}})
+    nb.metadata = NotebookNode(kernelspec=KERNEL, language_info={"name": "python"})  # not what the kernel says it is
     return Done(nbformat.writes(nb), time.monotonic() - start)
 
 

@@ -147,6 +147,7 @@ def demo(
             if one.score is None or student.expected not in (None, one.score):
                 wrong.append(f"{student.name} should have {student.expected}, got {one.score}")
             bar.advance(task)
+    graded.sort(key=lambda one: -(one.score or 0))
     _print_grades(graded)
     how = f"in plain kernels, without a sandbox: {obstacle}" if obstacle else "in the sandbox"
     console.print(f"The code graded here is our own; it ran {how}.", soft_wrap=True)

@@ -20,7 +20,8 @@ table { border-collapse: collapse } td, th { padding: .2rem .8rem .2rem 0; text-
 .bar { background: #0072B2; height: .9rem; display: inline-block; min-width: 1px } code { white-space: pre-wrap }
 </style></head><body>
 <h1>{{ lesson }}</h1>
-<p>{{ graded|length }} submission{{ '' if graded|length == 1 else 's' }} graded{% if problems %}, {{ problems|length }} not{% endif %}.
+<p>{{ graded|length }} submission{{ '' if graded|length == 1 else 's' }} graded
+{% if problems %}, {{ problems|length }} not{% endif %}.
 {% if graded %}Median {{ median }} of {{ most }} points.{% endif %}</p>
 <h2>Scores</h2>
 <table>{% for low, high, n in spread %}<tr><td>{{ low }}–{{ high }}%</td>

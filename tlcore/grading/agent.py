@@ -21,10 +21,9 @@ _objects: dict[int, Any] = {}
 _numbers = itertools.count()
 
 
-def serve(request: str, folder: str, namespace: dict[str, Any]) -> str:
-    """Answer one request of the judge (see `tlcore.grading.judge`)."""
-    file = Path(folder)
-    message, blobs = codec.unpack(request, file / "request")
+def serve(request: str, inbox: str, outbox: str, namespace: dict[str, Any]) -> str:
+    """Answer one request of the judge (see `tlcore.grading.judge`); large values lie in two folders."""
+    message, blobs = codec.unpack(request, Path(inbox) / "request")
     encoder = codec.Encoder(_handle)
     decode = codec.Decoder(blobs, _own)
     try:
@@ -34,7 +33,7 @@ def serve(request: str, folder: str, namespace: dict[str, Any]) -> str:
     except BaseException as error:  # whatever the student's code raises is an answer
         encoder = codec.Encoder(_handle)
         reply = {"error": _describe(error)}
-    return _Line(codec.pack(reply, encoder.blobs, file / "reply"))
+    return _Line(codec.pack(reply, encoder.blobs, Path(outbox) / "reply"))
 
 
 class _Line(str):

@@ -149,15 +149,13 @@ class Decoder:
 
 
 def _read_plain_file(file: Path, size: int) -> bytes:
-    """Read and remove `file`; a link, a pipe or a file of another size is refused without being opened for long."""
+    """Read `file`; a link, a pipe or a file of another size is refused without being opened for long."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     with open(os.open(file, flags), "rb") as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_size != size:
             raise CodecError("the message announces data that was not written")
-        data = stream.read(size)
-    file.unlink()
-    return data
+        return stream.read(size)
 
 
 def _dtype(name: str) -> Any:

@@ -34,19 +34,18 @@ def linked(manager: Any) -> Iterator[Link]:
     client.context.setsockopt(zmq.MAXMSGSIZE, _MOST_MESSAGE)
     client.load_connection_info(manager.get_connection_info())
     client.start_channels(shell=True, iopub=False, stdin=False, hb=False, control=False)
-    own = getattr(manager.provisioner, "exchange", None)  # a sandboxed kernel brings a folder that both sides see
-    folder = own or Path(tempfile.mkdtemp(prefix="tlcore-"))
+    own = getattr(manager.provisioner, "exchange", None)  # a sandboxed kernel brings folders that both sides see
+    folder = Path(tempfile.mkdtemp(prefix="tlcore-"))
     try:
         yield Link(
             client,
-            folder,
+            *(own or (folder, folder)),
             alive=lambda: bool(_now(manager.is_alive)),
             interrupt=lambda: _now(manager.interrupt_kernel),
         )
     finally:
         client.stop_channels()
-        if own is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _now(call: Callable[[], Any]) -> Any:

@@ -33,6 +33,7 @@ from tlcore.grading.feedback import write_feedback
 from tlcore.grading.flags import Flag, suspicious
 from tlcore.grading.judge import bundle
 from tlcore.grading.lesson import is_check
+from tlcore.grading.sandbox import sweep
 from tlcore.grading.scores import final_score
 from tlcore.grading.tidy import tidy
 from tlcore.grading.work import Done, Job, execute
@@ -104,6 +105,7 @@ def grade(
         Only these; default all who handed in.
     """
     needs_extra()
+    sweep()
     only = None if students is None else list(students)
     count = workers or os.cpu_count() or 1
     with Workers(count, scheduler) as pool, tempfile.TemporaryDirectory(prefix="tlcore-") as scratch:

@@ -36,14 +36,17 @@ class Link:
     ----------
     client
         Blocking kernel client with a started shell channel.
-    folder
-        Exchange folder for large values, seen by both sides.
+    inbox, outbox
+        Folders for large values, seen by both sides: requests, which the student's side should only be able to
+        read, and replies.
     alive, interrupt
         Ask whether the kernel lives; interrupt what it runs.
     """
 
-    def __init__(self, client: Any, folder: Path, *, alive: Callable[[], bool], interrupt: Callable[[], Any]) -> None:
-        self.client, self.folder, self.alive, self.interrupt = client, folder, alive, interrupt
+    def __init__(
+        self, client: Any, inbox: Path, outbox: Path, *, alive: Callable[[], bool], interrupt: Callable[[], Any]
+    ) -> None:
+        self.client, self.inbox, self.outbox, self.alive, self.interrupt = client, inbox, outbox, alive, interrupt
         self.gone = ""
 
     def ask(
@@ -61,10 +64,10 @@ class Link:
 
         encoder = codec.Encoder(_importable)
         message = {"op": op, "args": encoder(args), "seed": seed} | more
-        text = codec.pack(message, encoder.blobs, self.folder / "request")
+        text = codec.pack(message, encoder.blobs, self.inbox / "request")
         reply = self._exchange(text, deadline)
         try:
-            answer, blobs = codec.unpack(reply, self.folder / "reply")
+            answer, blobs = codec.unpack(reply, self.outbox / "reply")
             if "error" not in answer:
                 return codec.Decoder(blobs, other)(answer["ok"])
             error = _exception(answer["error"])
@@ -79,7 +82,7 @@ class Link:
         if seconds <= 0:
             raise TooSlow("took too long in all")
         serve = "__import__('tlcore.grading.agent', fromlist=['serve']).serve"
-        expression = f"{serve}({text!r}, {str(self.folder)!r}, globals())"
+        expression = f"{serve}({text!r}, {str(self.inbox)!r}, {str(self.outbox)!r}, globals())"
         sent = self.client.execute(
             "", silent=True, store_history=False, allow_stdin=False, user_expressions={"r": expression}
         )

@@ -1,8 +1,9 @@
 """A kernel in a bubblewrap sandbox: no network, no disk but its own, no rights, and only so much of everything.
 
 Used through Jupyter's own hooks: the kernelspec ``tlcore-sandbox`` names this provisioner, which wraps the kernel's
-command. Messages go over unix sockets in a run folder, since a kernel without a network has no ports. The run folder is
-the only place on the host's disk that the kernel can write to; a watcher outside keeps an eye on it and on memory.
+command. Messages go over unix sockets in a run folder, since a kernel without a network has no ports. Parts of
+the run folder are all that the kernel can write to on the host's disk; a watcher outside keeps an eye on them and on
+memory.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ SPEC = "tlcore-sandbox"
 KERNELS = Path(__file__).parent / "kernels"
 _MB = 2**20
 _POLL_SECONDS = 0.2
+_PREFIX = "tk-"
+_WRITABLE = ("out", "s", "w", "mpl")  # replies, sockets, working folder, matplotlib's cache
 
 
 class SandboxProvisioner(LocalProvisioner):
@@ -48,19 +51,16 @@ class SandboxProvisioner(LocalProvisioner):
     ended = ""
 
     @property
-    def exchange(self) -> Path:
-        """Folder for large values, written by both sides."""
+    def exchange(self) -> tuple[Path, Path]:
+        """Folders for large values: requests, which the kernel can only read, and replies."""
         assert self.run is not None
-        return self.run / "x"
+        return self.run / "in", self.run / "out"
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        self.run = Path(tempfile.mkdtemp(prefix="tk-", dir="/tmp"))  # a socket's path must be short
-        self.run.chmod(0o711)
-        for name in ("x", "w"):
-            (self.run / name).mkdir()
+        self.run = _run_folder()
         manager = self.parent
-        manager.transport, manager.ip = "ipc", str(self.run / "s")
-        manager.connection_file = str(self.run / "c.json")
+        manager.transport, manager.ip = "ipc", str(self.run / "s" / "k")
+        manager.connection_file = str(self.run / "in" / "c.json")
         return await super().pre_launch(**kwargs)  # type: ignore[no-any-return]
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
@@ -68,7 +68,7 @@ class SandboxProvisioner(LocalProvisioner):
         if kwargs.get("cwd"):
             _copy_plain(Path(kwargs["cwd"]), self.run / "w")
         _share_font_list(self.run / "mpl")
-        uid = _own_everything(self.run)
+        uid = _hand_over(self.run)
         environment = _environment(kwargs.get("env") or {}, MPLCONFIGDIR=f"{self.run}/mpl")
         wrapped = ["bwrap", *self._walls(), *environment, "--", *self._limits(uid), *cmd]
         kwargs["cwd"], kwargs["env"] = "/", {"PATH": os.environ.get("PATH", "/usr/bin")}
@@ -114,8 +114,10 @@ class SandboxProvisioner(LocalProvisioner):
         ]
         args += ["--perms", "1777", "--size", str(self.scratch * _MB), "--tmpfs", "/tmp"]
         args += _read_only([*_python_folders(), *map(Path, self.readable)])
-        run = str(self.run)
-        return [*args, *_parents([self.run]), "--bind", run, run, "--chdir", f"{run}/w"]
+        args += [*_parents([self.run / "in"]), "--ro-bind", f"{self.run}/in", f"{self.run}/in"]
+        for name in _WRITABLE:
+            args += ["--bind", f"{self.run}/{name}", f"{self.run}/{name}"]
+        return [*args, "--chdir", f"{self.run}/w"]
 
     def _limits(self, uid: int | None) -> list[str]:
         limits = {
@@ -193,18 +195,30 @@ def _share_font_list(target: Path) -> None:
     """Give the kernel matplotlib's list of fonts, which takes it a second to make."""
     import matplotlib
 
-    target.mkdir()
     for path in Path(matplotlib.get_cachedir()).glob("fontlist-*.json"):
         shutil.copyfile(path, target / path.name)
 
 
-def _own_everything(run: Path) -> int | None:
-    """As root, choose a user number of its own for this kernel and give it the run folder."""
+def _run_folder() -> Path:
+    """Make a kernel's run folder; its own path must be short, since sockets lie in it."""
+    run = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir="/tmp"))
+    run.chmod(0o711)
+    for name in ("in", *_WRITABLE):
+        (run / name).mkdir(mode=0o755)
+    return run
+
+
+def _hand_over(run: Path) -> int | None:
+    """As root, choose a user number of its own for this kernel and give it the folders it may write to.
+
+    The run folder itself and ``in`` stay ours: what the grader writes must not be led elsewhere by a link.
+    """
     if os.getuid() != 0:
         return None
     uid = random.SystemRandom().randrange(200_000, 2_000_000)
-    for path in (run, *run.rglob("*")):
-        os.chown(path, uid, uid)
+    given = [path for name in _WRITABLE for path in (run / name, *(run / name).rglob("*"))]
+    for path in (*given, *run.glob("in/*.json")):
+        os.chown(path, uid, uid, follow_symlinks=False)
     return uid
 
 
@@ -249,19 +263,25 @@ def _kill(pid: int) -> None:
         return
 
 
+def sweep() -> None:
+    """Remove the run folders of graders that were killed: a folder's name holds the number of the process it served."""
+    for folder in Path("/tmp").glob(f"{_PREFIX}[0-9]*-*"):
+        served = folder.name.removeprefix(_PREFIX).split("-")[0]
+        if served.isdigit() and not psutil.pid_exists(int(served)) and not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def probe() -> str:
     """Try to start a process in the sandbox; return what stands in the way, or an empty text."""
     for tool in ("bwrap", "setpriv", "prlimit"):
         if not shutil.which(tool):
             package = "bubblewrap" if tool == "bwrap" else "util-linux"
             return f"{tool} is not installed (Debian package {package})"
-    folder = Path(tempfile.mkdtemp(prefix="tk-", dir="/tmp"))
+    folder = _run_folder()
     try:
         provisioner = SandboxProvisioner()
         provisioner.run = folder
-        (folder / "w").mkdir()
-        folder.chmod(0o711)
-        uid = _own_everything(folder)
+        uid = _hand_over(folder)
         command = [
             "bwrap",
             *provisioner._walls(),

@@ -7,7 +7,7 @@ class Line(str):
     __repr__ = str.__str__
 
 
-agent.serve = lambda r, f, n: Line('{"ok": {"t": "handle", "i": -1, "n": "' + "x" * 5000 + '"}, "inline": []}')
+agent.serve = lambda *a: Line('{"ok": {"t": "handle", "i": -1, "n": "' + "x" * 5000 + '"}, "inline": []}')
 
 
 def evens(numbers):

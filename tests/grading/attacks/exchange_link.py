@@ -6,7 +6,7 @@ class Line(str):
     __repr__ = str.__str__
 
 
-def serve(request, folder, namespace):
+def serve(request, inbox, folder, namespace):
     path = os.path.join(folder, "reply")
     if os.path.lexists(path):
         os.unlink(path)

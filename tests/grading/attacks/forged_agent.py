@@ -7,7 +7,7 @@ class Line(str):
     __repr__ = str.__str__
 
 
-fake.serve = lambda request, folder, namespace: Line('{"ok": [2, 0, true], "inline": []}')
+fake.serve = lambda *a: Line('{"ok": [2, 0, true], "inline": []}')
 sys.modules["tlcore.grading.agent"] = fake
 
 

@@ -40,7 +40,9 @@ def inside(sandbox) -> Iterator[Inside]:
     os.environ["TLCORE_CANARY"] = "secret"
     manager, client = start_new_kernel(kernel_name=SPEC)
     try:
-        yield Inside(manager, client)
+        inside = Inside(manager, client)
+        inside("import os, socket, time")
+        yield inside
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

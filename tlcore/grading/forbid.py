@@ -14,16 +14,10 @@ from collections.abc import Iterable, Sequence
 
 # With these a name can be reached without being written, so they are off limits wherever something is forbidden.
 _BY_NAME = (
-    "importlib",
-    "__import__",
-    "eval",
-    "exec",
-    "globals",
-    "vars",
-    "sys.modules",
-    "builtins",
-    "inspect",
-)
+    "importlib", "pkgutil", "runpy", "inspect", "builtins", "__main__", "__import__", "sys.modules",
+    "eval", "exec", "globals", "vars", "get_ipython",
+)  # fmt: skip
+_INSIDES = {"__globals__", "__builtins__", "__dict__", "user_ns", "__code__"}
 
 
 def free_names(source: str) -> set[str]:
@@ -87,6 +81,8 @@ def violation(
         for statement in bindings.get(name, []):
             used = _globals(symtable.symtable(ast.unparse(statement), "<cell>", "exec"))
             for path in _references(statement, used, aliases):
+                if inside := _INSIDES & set(path.split(".")):
+                    return inside.pop()
                 for banned in (*forbid, *_BY_NAME):
                     if path == banned or path.startswith(banned + "."):
                         return ".".join(path.split(".")[: banned.count(".") + 2])

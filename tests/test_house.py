@@ -18,6 +18,7 @@ FLOORS = {
     **dict.fromkeys(("training", "shift"), 3),
     **dict.fromkeys(("transfer", "text", "multitask", "compress"), 4),
     "cli": 5,
+    "__main__": 6,
 }
 
 

@@ -89,6 +89,7 @@ def progress(items: Iterable[Item], label: str, total: int | None = None) -> Ite
 
     from tqdm import tqdm
 
-    unseen = not sys.stdout.isatty() and "ipykernel" not in sys.modules
-    quiet = unseen or "NBGRADER_EXECUTION" in os.environ
+    ipython = sys.modules.get("IPython")
+    seen = sys.stdout.isatty() or (ipython is not None and ipython.get_ipython() is not None)
+    quiet = not seen or "NBGRADER_EXECUTION" in os.environ
     yield from tqdm(items, desc=label, total=total, leave=False, file=sys.stdout, disable=quiet)

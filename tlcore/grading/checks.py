@@ -231,4 +231,4 @@ def student_frames(error: BaseException, skip: str = "") -> str:
     """Format the frames of `error` that lie in notebook cells, other than the file `skip`."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if "ipykernel_" in f.filename and f.filename != skip]
-    return "\n".join(f"line {f.lineno}, in {f.name}: {(f.line or '').strip()}" for f in own[-4:])
+    return "\n".join(f"line {f.lineno}, in {f.name[:80]}: {(f.line or '').strip()[:200]}" for f in own[-4:])

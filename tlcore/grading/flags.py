@@ -10,6 +10,7 @@ from nbformat import NotebookNode
 
 from tlcore.grading.lesson import is_check
 
+_LINE = 500
 _SIGNS = {
     r"\bast_transformers\b|\binput_transformers\w*\b": "changes how cells are compiled",
     r"\bdo_execute\b|\bexecute_reply\b|\bkernelapp\b|\bcontrol_channel\b|\bshell_channel\b": "reaches into the kernel",
@@ -41,7 +42,8 @@ def suspicious(nb: NotebookNode) -> Iterator[Flag]:
     for number, cell in enumerate(nb.cells):
         if cell.cell_type != "code" or is_check(cell):
             continue
+        text = "\n".join(line[:_LINE] for line in cell.source.splitlines())  # a pattern may take long on a long line
         for pattern, sign in _SIGNS.items():
-            if found := re.search(pattern, cell.source):
-                line = cell.source[: found.end()].splitlines()[-1].strip()
+            if found := re.search(pattern, text):
+                line = text[: found.end()].splitlines()[-1].strip()
                 yield Flag(number, sign, line[:120])

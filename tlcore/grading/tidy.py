@@ -21,6 +21,7 @@ from tlcore.grading.lesson import KERNEL, is_check
 
 _MAKERS = {"code": new_code_cell, "markdown": new_markdown_cell, "raw": new_raw_cell}
 MAX_CELLS = 2000
+MAX_CELL = 200_000
 MAX_BYTES = 64 * 2**20
 
 
@@ -44,6 +45,8 @@ def tidy(data: bytes, source: NotebookNode, name: str = "the notebook") -> Tidie
         raise CourseError(f"{name} is larger than {4 * MAX_BYTES // 2**20} MB")
     cells = _cells(data, name)
     wanted = {c.metadata.nbgrader.grade_id: c for c in source.cells if "nbgrader" in c.metadata}
+    if (longest := max((len(text) for _, text, _ in cells), default=0)) > MAX_CELL:
+        raise CourseError(f"{name} has a cell of {longest:,} characters; {MAX_CELL:,} can be graded")
     found = [grade_id for _, _, grade_id in cells if grade_id]
     if not found:
         raise CourseError(f"{name} has no graded cells: it is not a copy of the released lesson")

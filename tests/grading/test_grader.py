@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import nbformat
 import pytest
@@ -59,11 +60,14 @@ def test_broken_submissions_get_a_sentence_and_the_rest_is_graded(course, submit
     submit("renamed", name="my homework.ipynb")
     submit("two", name="a.ipynb")
     submit("two", name="b.ipynb")
+    submit("surrogate", evens="def evens(numbers): raise ValueError('bad \\ud800')")
+    (submit("odd_file").parent / os.fsdecode(b"bad\xff.txt")).write_text("x")
     unknown = nbformat.from_dict(json.loads(nbformat.writes(release)))
     unknown.metadata.kernelspec.name = "no-such-kernel"
     submit("unknown_kernel", nb=unknown)
     found = graded(course)
     says = {s: g.problem for s, g in found.items()}
+    assert found["surrogate"].score == 2 and found["odd_file"].score == 5
     assert found["good"].score == 5 and says["good"] == ""
     assert found["renamed"].score == 5 and "my homework.ipynb was graded" in found["renamed"].note
     assert found["unknown_kernel"].score == 0 and says["unknown_kernel"] == ""

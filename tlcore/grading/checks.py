@@ -150,7 +150,8 @@ class Checks:
             mistake = getattr(error, "mistake", "")
             hint = f"It looks like this: {mistake}." if mistake else hint
             why = _why_hidden(error) if self.hidden else _why(error, self._context)
-            return Result(name, points, False, hint, why, _trace(error, check))
+            trace = "" if self.hidden else _trace(error, check)
+            return Result(name, points, False, hint, why, trace)
         return Result(name, points, True)
 
     def __repr__(self) -> str:

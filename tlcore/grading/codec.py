@@ -88,7 +88,17 @@ class Encoder:
         if torch and kind in (torch.Tensor, torch.nn.Parameter):
             if value.layout is not torch.strided or value.is_quantized:
                 return None
-            data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            data = (
+                value.detach()
+                .cpu()
+                .resolve_conj()
+                .resolve_neg()
+                .contiguous()
+                .reshape(-1)
+                .view(torch.uint8)
+                .numpy()
+                .tobytes()
+            )
             leaf = bool(value.is_leaf and value.requires_grad)
             name = str(value.dtype).removeprefix("torch.")
             return {"t": "tensor", "d": name, "s": list(value.shape), "b": self.blob(data), "g": leaf}

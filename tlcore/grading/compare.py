@@ -31,8 +31,10 @@ def plain(value: Any) -> Any:
     kind = type(value)
     if kind in _ATOMS:
         return value
-    if kind in (list, tuple) or (_is(value, "torch", "Size")):
+    if kind in (list, tuple) or _is(value, "torch", "Size"):
         return [plain(v) for v in value]
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return [plain(v) for v in tuple.__iter__(value)]
     if kind in (set, frozenset):
         return {plain(v) for v in value}
     if kind is dict or (kind.__module__ == "collections" and kind.__name__ == "OrderedDict"):

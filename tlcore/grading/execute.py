@@ -161,6 +161,13 @@ class JudgedExecute(Execute):
     def output(self, outs: list[Any], msg: dict[str, Any], display_id: str | None, cell_index: int) -> Any:
         """Keep a cell's outputs up to a size, and say once that the rest was cut."""
         content = msg["content"]
+        if msg["msg_type"] == "error":
+            lines = [str(line)[:2000] for line in list(content.get("traceback") or [])[-20:]]
+            content |= {
+                "ename": str(content.get("ename"))[:80],
+                "evalue": str(content.get("evalue"))[:1000],
+                "traceback": lines,
+            }
         self._room -= len(str(content.get("text", ""))) + sum(len(str(v)) for v in content.get("data", {}).values())
         if self._room >= 0 or msg["msg_type"] == "error":
             return super().output(outs, msg, display_id, cell_index)

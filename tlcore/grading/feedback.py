@@ -7,12 +7,14 @@ student's cells printed: once a hidden check has run, their code has seen its in
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
+import bleach
+from nbconvert.filters import markdown2html_mistune
 from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 from nbformat import NotebookNode
 from nbgrader.converters import GenerateFeedback
-from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import GetGrades, NbGraderPreprocessor
 
@@ -50,8 +52,23 @@ def _checks_only(output: NotebookNode) -> NotebookNode:
 def _error_only(output: NotebookNode, terse: bool) -> NotebookNode:
     """The kind of an error, and its message if the code cannot have seen a hidden input yet."""
     name = str(output.get("ename", "output"))[:80]
+    if terse and not hasattr(builtins, name):
+        name = "an error"  # a name of the student's choosing could carry what their code has seen
     text = name if terse else f"{name}: {str(output.get('evalue', ''))[:300]}"
     return NotebookNode(output_type="stream", name="stdout", text=text + "\n")
+
+
+_HEADS = {f"h{n}" for n in range(1, 7)}
+_TABLES = {"table", "thead", "tbody", "tr", "th", "td"}
+_TAGS = _HEADS | _TABLES | {"p", "br", "pre", "img", "hr", "span", "div", "del", "sub", "sup"}
+_ATTRIBUTES = {"*": ["id", "class"], "a": ["href", "title"], "img": ["src", "alt", "title"]}
+
+
+def _without_scripts(source: str) -> str:
+    """Render markdown, which students write, without anything that a browser would run."""
+    tags = _TAGS | set(bleach.sanitizer.ALLOWED_TAGS)
+    text = markdown2html_mistune(source)
+    return str(bleach.clean(text, tags=tags, attributes=_ATTRIBUTES, protocols={"http", "https", "mailto", "data"}))
 
 
 def write_feedback(course: Course, lesson: str, student: str) -> None:
@@ -59,10 +76,10 @@ def write_feedback(course: Course, lesson: str, student: str) -> None:
     config = course.config()
     config.CourseDirectory.assignment_id, config.CourseDirectory.student_id = lesson, student
     config.GenerateFeedback.force = True
-    config.HTMLExporter.sanitize_html = True  # a student's markdown may hold scripts
+    config.HTMLExporter.filters = {"markdown2html": _without_scripts}
     config.GenerateFeedback.preprocessors = [GetGrades, Redact, CSSHTMLHeaderPreprocessor]
     with nbgrader_log() as said:
         try:
             GenerateFeedback(coursedir=CourseDirectory(config=config), config=config).start()
-        except (NbGraderException, SystemExit) as error:
+        except (Exception, SystemExit) as error:
             raise CourseError(f"graded, but its feedback page failed: {reason(said) or error}") from error

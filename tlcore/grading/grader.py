@@ -141,6 +141,9 @@ class _Run:
             except CourseError as problem:
                 yield self._problem(student, str(problem))
                 continue
+            except Exception as error:  # whatever a submission does, the others are graded
+                yield self._problem(student, f"could not be graded: {_first_line(error)}")
+                continue
             kept = self._from_journal(prepared)
             if kept is not None:
                 yield self._finish(prepared, kept)
@@ -164,8 +167,7 @@ class _Run:
             except Exception as error:
                 yield self._problem(prepared.student, f"could not be executed: {_first_line(error)}")
             else:
-                self._to_journal(prepared, done.notebook)
-                yield self._finish(prepared, done.notebook)
+                yield self._finish(prepared, done.notebook, fresh=True)
 
     def _prepare(self, student: str) -> _Prepared:
         """Clean a submission, have nbgrader sanitise it, and pack it for a worker."""
@@ -177,7 +179,7 @@ class _Run:
         notebook = (folder / f"{self.lesson}.ipynb").read_text(encoding="utf-8")
         job = Job(student, self.lesson, notebook, _files(folder), self.settings, self.sandboxed, self.threads)
         text = json.dumps([__version__, job.notebook, self.settings, self.sandboxed], sort_keys=True)
-        files = b"".join(name.encode() + data for name, data in sorted(job.files.items()))
+        files = b"".join(os.fsencode(name) + data for name, data in sorted(job.files.items()))
         key = hashlib.sha256(text.encode() + files).hexdigest()
         return _Prepared(student, self.lesson, root, job, key, note, flags)
 
@@ -195,11 +197,13 @@ class _Run:
         notes = tidied.mended if chosen.name == wanted else [f"{chosen.name} was graded as {wanted}", *tidied.mended]
         return "; ".join(notes), tuple(suspicious(tidied.notebook))
 
-    def _finish(self, prepared: _Prepared, executed: str) -> Grade:
-        """Record an executed notebook in the gradebook and write its feedback."""
+    def _finish(self, prepared: _Prepared, executed: str, fresh: bool = False) -> Grade:
+        """Record an executed notebook in the gradebook and write its feedback; keep a fresh one in the journal."""
         student = prepared.student
         folder = prepared.folder / "sanitised"
         try:
+            if fresh:
+                self._to_journal(prepared, executed)
             (folder / student / self.lesson / f"{self.lesson}.ipynb").chmod(0o644)
             (folder / student / self.lesson / f"{self.lesson}.ipynb").write_text(executed, encoding="utf-8")
             config = self._config(student, folder, self.course.autograded)
@@ -209,6 +213,8 @@ class _Run:
             write_feedback(self.course, self.lesson, student)
         except CourseError as problem:
             return self._problem(student, str(problem))
+        except Exception as error:
+            return self._problem(student, f"could not be recorded: {_first_line(error)}")
         finally:
             shutil.rmtree(prepared.folder, ignore_errors=True)
         with Gradebook(self.course.db_url) as book:
@@ -290,7 +296,9 @@ def copy_plain(origin: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     room, count = _MOST_BYTES, _MOST_FILES
     for folder, names, files in os.walk(origin):
-        names[:] = [n for n in names if not n.startswith(".") and not Path(folder, n).is_symlink()]
+        names[:] = [
+            n for n in names if not n.startswith(".") and not n.endswith(".ipynb") and not Path(folder, n).is_symlink()
+        ]
         for name in files:
             path = Path(folder, name)
             if path.suffix == ".ipynb" or path.is_symlink() or not path.is_file():

@@ -61,7 +61,8 @@ def execute(job: Job) -> Done:
             target.write_bytes(data)
         JudgedExecute(config=config).preprocess(nb, resources | {"metadata": {"path": folder}})
     nb.metadata = NotebookNode(kernelspec=KERNEL, language_info={"name": "python"})  # not what the kernel says it is
-    return Done(nbformat.writes(nb), time.monotonic() - start)
+    text = nbformat.writes(nb).encode("utf-8", "replace").decode()  # a lone surrogate cannot be written
+    return Done(text, time.monotonic() - start)
 
 
 def _surroundings(threads: int) -> Any:

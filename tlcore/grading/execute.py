@@ -17,7 +17,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbclient.util import ensure_async, run_sync
 from nbformat import NotebookNode
 from nbgrader.preprocessors import Execute
-from traitlets import Int
+from traitlets import Int, default
 
 from tlcore.grading.judge import Judge, Link
 from tlcore.grading.lesson import is_check
@@ -68,6 +68,10 @@ class JudgedExecute(Execute):
     restarts = Int(2, help="How often a fresh kernel is started when one has died.").tag(config=True)
 
     step: Callable[[int], None] = staticmethod(lambda index: None)
+
+    @default("shutdown_kernel")
+    def _end_at_once(self) -> str:
+        return "immediate"  # a kernel that is asked to leave takes two seconds over it, or never goes
 
     def preprocess(
         self, nb: NotebookNode, resources: Any = None, km: Any = None

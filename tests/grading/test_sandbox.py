@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -101,9 +102,31 @@ def test_memory_processes_and_shared_memory_are_limited(inside):
         inside(
             "open('/tmp/big', 'wb').write(bytes(10)); import resource; print(resource.getrlimit(resource.RLIMIT_NPROC)[0])"
         )
-        == "256"
+        == "128"
     )
     assert inside("open('big', 'wb').write(bytes(200 * 2**20))") == "OSError"
+
+
+LIBC = "import ctypes, os; libc = ctypes.CDLL(None, use_errno=True); "
+REFUSED = {
+    "a file in memory": "os.memfd_create('x')",
+    "shared memory of another kind": LIBC + "assert libc.shmget(0, 2**30, 0o1666) >= 0",
+    "namespaces": LIBC + "assert libc.unshare(0x10000000) == 0",
+    "a process in new namespaces": LIBC + "assert libc.syscall(56, 0x10000000 | 17, 0, 0, 0, 0) >= 0",
+    "mounts": LIBC + "assert libc.mount(b'x', b'/tmp', b'tmpfs', 0, None) == 0",
+    "other processors": "os.sched_setaffinity(0, range(os.cpu_count()))",
+    "keys": LIBC + "assert libc.syscall(248, b'user', b'x', b'y', 1, -4) >= 0",
+}
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers of the calls are those of x86-64")
+@pytest.mark.parametrize("what", REFUSED)
+def test_calls_are_refused(inside, what):
+    assert inside(REFUSED[what]) in ("PermissionError", "AssertionError")
+
+
+def test_it_is_the_first_to_go_when_the_machine_runs_out_of_memory(inside):
+    assert inside("print(open('/proc/self/oom_score_adj').read().strip())") == "1000"
 
 
 def test_an_interrupt_arrives(inside):
@@ -111,6 +134,30 @@ def test_an_interrupt_arrives(inside):
 
     threading.Timer(2, inside.manager.interrupt_kernel).start()
     assert inside("import time; time.sleep(40)") == "KeyboardInterrupt"
+
+
+HOARDS = {
+    "unlinked but open": "files = []\nwhile True:\n    f = open('x', 'wb', buffering=0); os.unlink('x'); f.write(bytes(2**26)); files.append(f)",
+    "unlinked but mapped": "import mmap\nmaps = []\nwhile True:\n    f = open('x', 'wb+', buffering=0); os.unlink('x'); f.write(bytes(2**26))\n"
+    "    maps.append(mmap.mmap(f.fileno(), 2**26)); f.close()",
+    "folders": "n = 0\nwhile True:\n    os.mkdir(f'f{n}'); n += 1",
+}
+
+
+@pytest.mark.parametrize("what", HOARDS)
+def test_what_has_no_name_counts_too(what, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", str(KERNELS))
+    manager, client = start_new_kernel(kernel_name=SPEC)
+    try:
+        client.execute("import os\n" + HOARDS[what])
+        for _ in range(100):
+            if not manager.is_alive():
+                break
+            time.sleep(0.2)
+        assert "wrote more than" in manager.provisioner.ended
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def test_nothing_is_left_behind():

@@ -8,6 +8,7 @@ memory.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -26,6 +27,8 @@ import psutil
 from jupyter_client.provisioning import LocalProvisioner
 from traitlets import Int, List, Unicode
 
+from tlcore.grading.calls import refuse_calls
+
 SPEC = "tlcore-sandbox"
 KERNELS = Path(__file__).parent / "kernels"
 _MB = 2**20
@@ -38,11 +41,11 @@ class SandboxProvisioner(LocalProvisioner):
     """Starts a kernel inside bubblewrap; limits are traits, in megabytes, seconds or plain numbers."""
 
     memory = Int(4096, help="memory of the whole process tree").tag(config=True)
-    processes = Int(256, help="processes and threads").tag(config=True)
+    processes = Int(128, help="processes and threads").tag(config=True)
     cpu_seconds = Int(1800, help="CPU time of one process").tag(config=True)
     file_size = Int(128, help="size of one file").tag(config=True)
     disk = Int(512, help="bytes in the run folder").tag(config=True)
-    files = Int(5000, help="files in the run folder").tag(config=True)
+    files = Int(5000, help="files and folders in the run folder").tag(config=True)
     scratch = Int(512, help="size of /tmp, which counts as memory").tag(config=True)
     shared_memory = Int(512, help="size of /dev/shm, which counts as memory").tag(config=True)
     readable = List(Unicode(), help="further files and folders that may be read").tag(config=True)
@@ -70,10 +73,15 @@ class SandboxProvisioner(LocalProvisioner):
         _share_font_list(self.run / "mpl")
         uid = _hand_over(self.run)
         environment = _environment(kwargs.get("env") or {}, MPLCONFIGDIR=f"{self.run}/mpl")
-        wrapped = ["bwrap", *self._walls(), *environment, "--", *self._limits(uid), *cmd]
         kwargs["cwd"], kwargs["env"] = "/", {"PATH": os.environ.get("PATH", "/usr/bin")}
         kwargs["stdout"] = kwargs["stderr"] = subprocess.DEVNULL  # the kernel sends its output as messages
-        info = await super().launch_kernel(wrapped, **kwargs)
+        calls = refuse_calls()
+        try:
+            walls = [*self._walls(), "--seccomp", str(calls)]
+            wrapped = ["bwrap", *walls, *environment, "--", *self._limits(uid), *cmd]
+            info = await super().launch_kernel(wrapped, pass_fds=(calls,), **kwargs)
+        finally:
+            os.close(calls)
         watcher = threading.Thread(target=self._watch, args=(self.process.pid,), daemon=True)
         watcher.start()
         return info
@@ -127,7 +135,8 @@ class SandboxProvisioner(LocalProvisioner):
             "--nofile": 1024,
             "--core": 0,
         }
-        command = ["prlimit", *(f"{name}={value}:{value}" for name, value in limits.items())]
+        first = ["choom", "--adjust", "1000", "--"]  # should the machine run out of memory, these go first
+        command = [*first, "prlimit", *(f"{name}={value}:{value}" for name, value in limits.items())]
         drop = ["setpriv", "--no-new-privs"]
         if uid is not None:
             drop += [f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
@@ -139,6 +148,7 @@ class SandboxProvisioner(LocalProvisioner):
             time.sleep(_POLL_SECONDS)
             reason = ""
             size, count = _disk(self.run)
+            size += _unlinked(pid, self.run, self.file_size * _MB)
             if size > self.disk * _MB or count > self.files:
                 reason = f"wrote more than {self.disk} MB or {self.files} files"
             elif _memory(pid) > self.memory * _MB:
@@ -244,16 +254,47 @@ def _memory(pid: int) -> int:
 
 
 def _disk(run: Path) -> tuple[int, int]:
-    """Bytes and number of files below `run`; links are not followed."""
+    """Bytes and number of files and folders below `run`; links are not followed."""
     size = count = 0
-    for folder, _, names in os.walk(run):
-        for name in names:
+    for folder, folders, names in os.walk(run):
+        for name in (*folders, *names):
             count += 1
             try:
                 size += os.lstat(os.path.join(folder, name)).st_blocks * 512
             except OSError:
                 continue
     return size, count
+
+
+def _unlinked(pid: int, run: Path, largest: int) -> int:
+    """Bytes of files on the disk of `run` that a process tree keeps though they have no name any more.
+
+    A file that is only mapped counts as `largest` unless we may look at it.
+    """
+    try:
+        disk = run.stat().st_dev
+    except OSError:
+        return 0
+    found: dict[int, int] = {}
+    for process in _tree(pid):
+        at = Path(f"/proc/{process.pid}")
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(at / "fd"):
+                status = entry.stat()
+                if status.st_nlink == 0 and status.st_dev == disk:
+                    found[status.st_ino] = status.st_blocks * 512
+        with contextlib.suppress(OSError):
+            for line in (at / "maps").read_text(errors="replace").splitlines():
+                if not line.endswith(" (deleted)"):
+                    continue
+                span, _, _, device, inode, _ = line.split(maxsplit=5)
+                if device != f"{os.major(disk):02x}:{os.minor(disk):02x}" or int(inode) in found:
+                    continue
+                try:
+                    found[int(inode)] = (at / "map_files" / span).stat().st_blocks * 512
+                except OSError:
+                    found[int(inode)] = largest
+    return sum(found.values())
 
 
 def _kill(pid: int) -> None:
@@ -273,29 +314,26 @@ def sweep() -> None:
 
 def probe() -> str:
     """Try to start a process in the sandbox; return what stands in the way, or an empty text."""
-    for tool in ("bwrap", "setpriv", "prlimit"):
+    for tool in ("bwrap", "choom", "setpriv", "prlimit"):
         if not shutil.which(tool):
             package = "bubblewrap" if tool == "bwrap" else "util-linux"
             return f"{tool} is not installed (Debian package {package})"
+    try:
+        calls = refuse_calls()
+    except (ImportError, RuntimeError) as error:
+        return f"system calls cannot be refused (pip install 'tlcore[course]'; Debian package libseccomp2): {error}"
     folder = _run_folder()
     try:
         provisioner = SandboxProvisioner()
         provisioner.run = folder
         uid = _hand_over(folder)
-        command = [
-            "bwrap",
-            *provisioner._walls(),
-            *_environment({}),
-            "--",
-            *provisioner._limits(uid),
-            sys.executable,
-            "-c",
-            "print(6 * 7)",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        walls = [*provisioner._walls(), "--seccomp", str(calls), *_environment({})]
+        command = ["bwrap", *walls, "--", *provisioner._limits(uid), sys.executable, "-c", "print(6 * 7)"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, pass_fds=(calls,))
     except (OSError, subprocess.SubprocessError) as error:
         return f"bubblewrap cannot start: {error}"
     finally:
+        os.close(calls)
         shutil.rmtree(folder, ignore_errors=True)
     if done.stdout.strip() != "42":
         hint = " (is the machine set to allow user namespaces?)" if os.getuid() else ""

@@ -110,8 +110,13 @@ def test_feedback_leaks_neither_hidden_inputs_nor_sources(course, submit, sandbo
         "    if len(seen) > 2: raise ValueError('SPY' + str(numbers))\n    return 7"
     )
     submit("spy", evens=spy, smallest="print('SPY', seen)\nraise ValueError('SPY' + str(seen))")
-    (graded,) = grade(course, [LESSON], sandboxed=True)
-    assert graded.score == 0
+    late = "def smallest(numbers):\n    if numbers: return 'SPY' + str(seen)\n    raise KeyError('SPY' + str(seen))"
+    submit("late_spy", evens=spy, smallest=late)
+    assert [g.score for g in grade(course, [LESSON], sandboxed=True)] == [0, 0]
+    later = (course.feedback / "late_spy" / LESSON / f"{LESSON}.html").read_text()
+    assert (
+        "SPY[" not in later.replace("&#39;", "") and "run this cell to see it" in later and "Raise ValueError" in later
+    )
     page = (course.feedback / "spy" / LESSON / f"{LESSON}.html").read_text()
     assert "random lists, negative numbers too" in page
     assert "Do negative numbers work?" in page

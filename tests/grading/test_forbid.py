@@ -30,6 +30,15 @@ CAUGHT = {
     "with a lambda": "f = lambda x: anatomy.receptive_field(x)",
     "defined under if": "if True:\n    def f(x): return anatomy.receptive_field(x)",
     "star import": "from tlcore.anatomy import *\ndef f(x): return receptive_field(x)",
+    "by setattr": "class A: pass\nsetattr(A, 'g', anatomy.receptive_field)\ndef f(x): return A.g(x)",
+    "kept by a decorator": "kept = []\ndef keep(g): kept.append(g)\nclass Shelf:\n    add = staticmethod(keep)\n"
+    "@Shelf.add\ndef g(x): return anatomy.receptive_field(x)\ndef f(x): return Shelf.kept[0](x)",
+    "matched": "match anatomy.receptive_field:\n    case g: pass\ndef f(x): return g(x)",
+    "by a line magic": "%time g = anatomy.receptive_field\ndef f(x): return g(x)",
+    "by a cell magic": "%%time\nf = anatomy.receptive_field",
+    "by a shell command": "f = anatomy.receptive_field\nfiles = !ls",
+    "by exec at the top": "exec('f = anatomy.receptive_field')",
+    "in a file of one's own": "import my_helper_file\ndef f(x): return my_helper_file.g(x)",
     "partial": "from functools import partial\nf = partial(anatomy.receptive_field)",
 }
 
@@ -45,6 +54,10 @@ FREE = {
     "a local of that name": "def f(anatomy): return anatomy.size",
     "a longer name": "def slower(x): return x\ndef f(x): return slower(x)",
     "syntax error": "def f(x) return",
+    "a magic around it": "%%time\ndef f(x): return x",
+    "a shell command": "files = !ls\n%time y = 3\ndef f(x): return x",
+    "a decorator of the library": "from functools import cache\n@cache\ndef f(x): return x",
+    "a cell that only fails": "%matplotlib inline\ndef f(x): return undefined_thing(x)",
     "magic": "%matplotlib inline\n!ls\ndef f(x): return x",
 }
 

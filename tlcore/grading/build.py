@@ -15,7 +15,7 @@ from typing import Any
 
 import nbformat
 from nbgrader.converters import GenerateAssignment
-from nbgrader.converters.base import NbGraderException
+from nbgrader.converters.base import BaseConverter
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import SaveCells
 
@@ -40,7 +40,7 @@ def build(course: Course, names: Iterable[str], done: Callable[[str], None] = la
             _generate(scratch, name, record=False)
             for part, goal in ((scratch.source, course.source), (scratch.release, course.release)):
                 target = goal / name / f"{name}.ipynb"
-                _replace(target, (part / name / f"{name}.ipynb").read_bytes())
+                put(target, (part / name / f"{name}.ipynb").read_bytes())
             made.append(target)
             done(name)
     return made
@@ -79,21 +79,30 @@ def _generate(course: Course, name: str, *, record: bool, release: Path | None =
         defaults = GenerateAssignment.preprocessors.default_args[0]  # type: ignore[attr-defined]
         config.GenerateAssignment.preprocessors = [p for p in defaults if p is not SaveCells]
     config.GenerateAssignment.no_database = not record
+    convert(GenerateAssignment, config, f"{name} cannot be generated")
+
+
+def convert(kind: type[BaseConverter], config: Any, failed: str) -> None:
+    """Run one of nbgrader's converters; its failure becomes one sentence that begins with `failed`."""
     with nbgrader_log() as said:
         try:
-            GenerateAssignment(coursedir=CourseDirectory(config=config), config=config).start()
-        except (NbGraderException, SystemExit) as error:
-            raise CourseError(f"{name} cannot be generated: {reason(said) or error}") from error
+            kind(coursedir=CourseDirectory(config=config), config=config).start()
+        except (Exception, SystemExit) as error:
+            raise CourseError(f"{failed}: {_reason(said) or first_line(error)}") from error
 
 
-def _replace(target: Path, data: bytes) -> None:
-    """Write beside `target`, then rename."""
+def put(target: Path, data: bytes) -> None:
+    """Write beside `target`, then rename; a file that is the same already stays as it is."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_file() and target.read_bytes() == data:
         return
-    beside = target.with_suffix(".new")
+    beside = target.with_name(f"{target.name}.new")
     beside.write_bytes(data)
     os.replace(beside, target)
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 class _Memory(logging.Handler):
@@ -119,7 +128,7 @@ def nbgrader_log() -> Iterator[list[str]]:
         log.handlers, log.propagate = before, passes
 
 
-def reason(said: list[str]) -> str:
+def _reason(said: list[str]) -> str:
     """Last line of the traceback that nbgrader logged, which names the cause."""
     traces = [text for text in said if text.startswith("Traceback")]
     return traces[-1].strip().splitlines()[-1] if traces else ""

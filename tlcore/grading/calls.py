@@ -9,11 +9,10 @@ from __future__ import annotations
 import errno
 import os
 
-_HOARDS = ("memfd_create", "memfd_secret", "shmget", "msgget", "semget", "add_key", "keyctl", "request_key")
-_NAMESPACES = ("unshare", "setns", "mount", "umount2", "pivot_root", "open_tree", "move_mount", "mount_setattr")
-_NAMESPACES += ("fsopen", "fsmount", "fsconfig", "fspick")
-_REACHES = ("sched_setaffinity", "ptrace", "process_vm_writev", "pidfd_getfd", "bpf", "perf_event_open")
-_REACHES += ("userfaultfd", "io_uring_setup", "fanotify_init", "quotactl")
+_HOARDS = "memfd_create memfd_secret shmget msgget semget add_key keyctl request_key"
+_NAMESPACES = "unshare setns mount umount2 pivot_root open_tree move_mount mount_setattr fsopen fsmount fsconfig fspick"
+_REACHES = "sched_setaffinity ptrace process_vm_writev pidfd_getfd bpf perf_event_open userfaultfd io_uring_setup"
+_REACHES += " fanotify_init quotactl"
 # mount, cgroup, uts, ipc, user, pid, net; the flag for time is clone3's alone
 _NEW = (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)
 
@@ -29,7 +28,7 @@ def refuse_calls() -> int:
     import pyseccomp
 
     allowed = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-    for name in (*_HOARDS, *_NAMESPACES, *_REACHES):
+    for name in f"{_HOARDS} {_NAMESPACES} {_REACHES}".split():
         allowed.add_rule(pyseccomp.ERRNO(errno.EPERM), name)
     for flag in _NEW:
         wanted = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag)

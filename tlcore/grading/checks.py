@@ -19,6 +19,8 @@ from tlcore.grading.forbid import free_names, violation
 
 _MOST_TIMEOUTS = 2
 MIME = "application/vnd.tlcore.checks+json"
+_NOT_WRITTEN, _NOT_RUN = "Not written yet.", "Not run: the checks before it did not come to an end."
+STANDARD = (_NOT_WRITTEN, _NOT_RUN)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class Checks:
             why = f"This exercise is about writing it yourself, so {self._forbidden} is off limits here."
             return Result(name, points, False, why)
         if self._timeouts == _MOST_TIMEOUTS:
-            return Result(name, points, False, hint, "Not run: the checks before it did not come to an end.")
+            return Result(name, points, False, hint, _NOT_RUN)
         try:
             with self._context.limit(f"{self.title}:{name}", seconds):
                 check()
@@ -166,8 +168,7 @@ class Checks:
         }
 
     def _repr_html_(self) -> str:
-        head = f"<strong>{html.escape(self.title)}</strong>: {self.score:g} of {self.max_score:g} points"
-        return f'<div class="tlcore-checks">{head}<ul>{"".join(map(_row, self.results))}</ul></div>'
+        return rendered(self.title, self.results)
 
 
 def _holds(check: Callable[[Any], None], expected: Any) -> bool:
@@ -176,6 +177,13 @@ def _holds(check: Callable[[Any], None], expected: Any) -> bool:
     except Mismatch:
         return False
     return True
+
+
+def rendered(title: str, results: Sequence[Result]) -> str:
+    """Results of one exercise as HTML."""
+    score, most = sum(r.points for r in results if r.passed), sum(r.points for r in results)
+    head = f"<strong>{html.escape(title)}</strong>: {score:g} of {most:g} points"
+    return f'<div class="tlcore-checks">{head}<ul>{"".join(map(_row, results))}</ul></div>'
 
 
 def _row(result: Result) -> str:
@@ -192,7 +200,7 @@ def _row(result: Result) -> str:
 def _why(error: BaseException, where: context.Context) -> str:
     message = str(error).strip()
     if isinstance(error, NotImplementedError):
-        return "Not written yet."
+        return _NOT_WRITTEN
     if isinstance(error, (Mismatch, context.NoAnswer)):
         return message[:1].upper() + message[1:] + ("" if message.endswith("?") else ".")
     if isinstance(error, AssertionError):

@@ -11,6 +11,7 @@ import base64
 import collections
 import itertools
 import json
+import math
 import os
 import stat
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 MAX_BYTES = 64 * 2**20
 MAX_ITEMS = 1_000_000
 MAX_DEPTH = 40
+MAX_KEYS = 10_000  # keys other than text, whose hashes may be made to collide
 _INLINE = 32 * 2**10
 _KINDS = "?biufcSUmM"
 
@@ -111,23 +113,26 @@ class Decoder:
     """Inverse of `Encoder`; `other` receives the JSON of anything it does not know."""
 
     def __init__(self, blobs: list[bytes], other: Callable[[dict[str, Any], Decoder], Any]) -> None:
-        self.blobs, self._other = blobs, other
+        self.blobs, self._other, self._items, self._keys = blobs, other, 0, 0
 
     def __call__(self, tree: Any) -> Any:
+        self._items += 1
+        if self._items > MAX_ITEMS:
+            raise CodecError(f"the value has more than {MAX_ITEMS} parts")
         if tree is None or type(tree) in (bool, int, float, str):
             return tree
         if type(tree) is list:
             return [self(v) for v in tree]
         tag = tree["t"]
         if tag == "dict":
-            return {self(k): self(v) for k, v in tree["v"]}
+            return {self._key(k): self(v) for k, v in tree["v"]}
         if tag == "tuple":
             return tuple(self(v) for v in tree["v"])
         if tag == "named":
             kind = collections.namedtuple(tree["n"], tree["f"], rename=True)  # type: ignore[misc]
             return kind(*(self(v) for v in tree["v"]))
         if tag in ("set", "frozenset"):
-            return (set if tag == "set" else frozenset)(self(v) for v in tree["v"])
+            return (set if tag == "set" else frozenset)(self._key(v) for v in tree["v"])
         if tag == "bytes":
             return self.blobs[tree["b"]]
         if tag == "complex":
@@ -140,13 +145,19 @@ class Decoder:
             return _dtype(tree["n"])
         return self._other(tree, self)
 
+    def _key(self, tree: Any) -> Any:
+        self._keys += type(tree) is not str
+        if self._keys > MAX_KEYS:
+            raise CodecError(f"the value has more than {MAX_KEYS} keys that are not text")
+        return self(tree)
+
     def _array(self, tree: dict[str, Any]) -> Any:
         import numpy as np
 
         dtype = np.dtype(str(tree["d"]))
         if dtype.kind not in _KINDS:
             raise CodecError(f"an array of type {dtype} cannot be passed on")
-        array = np.frombuffer(self.blobs[tree["b"]], dtype).reshape(tree["s"]).copy()
+        array = np.frombuffer(self.blobs[tree["b"]], dtype).reshape(_shape(tree)).copy()
         return array[()] if tree["0"] else array
 
     def _tensor(self, tree: dict[str, Any]) -> Any:
@@ -154,8 +165,16 @@ class Decoder:
 
         data = bytearray(self.blobs[tree["b"]])
         flat = torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
-        tensor = flat.view(_dtype(tree["d"])).reshape(tree["s"])
+        tensor = flat.view(_dtype(tree["d"])).reshape(_shape(tree))
         return tensor.requires_grad_(bool(tree["g"]))
+
+
+def _shape(tree: dict[str, Any]) -> list[int]:
+    """Shape of an array; one without elements may still be too large to be looked at."""
+    shape = [int(n) for n in tree["s"]]
+    if min(shape, default=0) < 0 or math.prod(max(n, 1) for n in shape) > MAX_BYTES:
+        raise CodecError(f"an array of shape {shape} cannot be passed on")
+    return shape
 
 
 def _read_plain_file(file: Path, size: int) -> bytes:

@@ -10,6 +10,7 @@ import math
 import sys
 from typing import Any
 
+_MOST_ITEMS = 10_000_000
 _ATOMS = (int, float, str, bool, complex, bytes, type(None))
 
 
@@ -40,6 +41,8 @@ def plain(value: Any) -> Any:
     if kind is dict or (kind.__module__ == "collections" and kind.__name__ == "OrderedDict"):
         return {plain(k): plain(v) for k, v in value.items()}
     if _is_array(value):
+        if math.prod(max(n, 1) for n in value.shape) > _MOST_ITEMS:
+            raise Mismatch(f"an array of shape {tuple(value.shape)} is too large to be compared item by item")
         return _numpy(value).tolist()
     if kind.__module__ == "numpy" and hasattr(kind, "item") and kind is sys.modules["numpy"].dtype(kind).type:
         return value.item()
@@ -55,6 +58,8 @@ def equal(got: Any, want: Any) -> None:
     ...
     tlcore.grading.compare.Mismatch: got 3, expected '3'
     """
+    if _is_array(got) and _is_array(want) and tuple(got.shape) != tuple(want.shape):
+        raise Mismatch(f"got shape {tuple(got.shape)}, expected shape {tuple(want.shape)}")
     mine, theirs = plain(got), plain(want)
     if not _same(mine, theirs):
         raise Mismatch(f"got {_short(got)}, expected {_short(want)}")
@@ -68,10 +73,10 @@ def close(got: Any, want: Any, rtol: float, atol: float) -> None:
     import numpy as np
 
     try:
-        mine = np.asarray(plain(got), dtype=np.complex128)
+        mine = np.asarray(_numpy(got) if _is_array(got) else plain(got), dtype=np.complex128)
     except (TypeError, ValueError) as error:
         raise Mismatch(f"expected numbers, got {_short(got)}") from error
-    theirs = np.asarray(plain(want), dtype=np.complex128)
+    theirs = np.asarray(_numpy(want) if _is_array(want) else plain(want), dtype=np.complex128)
     if mine.shape != theirs.shape:
         raise Mismatch(f"got shape {mine.shape}, expected shape {theirs.shape}")
     bad = ~np.isclose(mine, theirs, rtol=rtol, atol=atol, equal_nan=True)

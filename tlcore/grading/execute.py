@@ -24,14 +24,16 @@ from tlcore.grading.lesson import is_check
 
 _SHORTEST = 5  # seconds a cell gets at least
 _MOST_OUTPUT = 2**20  # characters a cell may put out
-_MOST_MESSAGE = 128 * 2**20  # bytes of one message from a kernel
+_EACH_OUTPUT = 200  # what each output counts beside its own length
+_MOST_MESSAGE = 64 * 2**20  # bytes of one message from a kernel
+_MOST_WAITING = 32  # messages that may wait here to be read
 
 
 @contextmanager
 def linked(manager: Any) -> Iterator[Link]:
     """Open a `Link` to the kernel of a (sync or async) kernel manager."""
     client = BlockingKernelClient()
-    client.context.setsockopt(zmq.MAXMSGSIZE, _MOST_MESSAGE)
+    _bound(client.context)
     client.load_connection_info(manager.get_connection_info())
     client.start_channels(shell=True, iopub=False, stdin=False, hb=False, control=False)
     own = getattr(manager.provisioner, "exchange", None)  # a sandboxed kernel brings folders that both sides see
@@ -46,6 +48,12 @@ def linked(manager: Any) -> Iterator[Link]:
     finally:
         client.stop_channels()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _bound(context: Any) -> None:
+    """Limit what sockets made from now on take in before it is read."""
+    context.setsockopt(zmq.MAXMSGSIZE, _MOST_MESSAGE)
+    context.setsockopt(zmq.RCVHWM, _MOST_WAITING)
 
 
 def _now(call: Callable[[], Any]) -> Any:
@@ -69,7 +77,7 @@ class JudgedExecute(Execute):
 
     step: Callable[[int], None] = staticmethod(lambda index: None)
 
-    @default("shutdown_kernel")
+    @default("shutdown_kernel")  # type: ignore[untyped-decorator]
     def _end_at_once(self) -> str:
         return "immediate"  # a kernel that is asked to leave takes two seconds over it, or never goes
 
@@ -155,7 +163,7 @@ class JudgedExecute(Execute):
 
     def create_kernel_manager(self) -> Any:
         manager = super().create_kernel_manager()
-        manager.context.setsockopt(zmq.MAXMSGSIZE, _MOST_MESSAGE)
+        _bound(manager.context)
         return manager
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> Any:
@@ -172,7 +180,8 @@ class JudgedExecute(Execute):
                 "evalue": str(content.get("evalue"))[:1000],
                 "traceback": lines,
             }
-        self._room -= len(str(content.get("text", ""))) + sum(len(str(v)) for v in content.get("data", {}).values())
+        shown = [content.get("text", ""), content.get("metadata", ""), *content.get("data", {}).values()]
+        self._room -= _EACH_OUTPUT + sum(len(str(part)) for part in shown)
         if self._room >= 0 or msg["msg_type"] == "error":
             return super().output(outs, msg, display_id, cell_index)
         if not self._full:

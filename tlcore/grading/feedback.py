@@ -8,6 +8,7 @@ student's cells printed: once a hidden check has run, their code has seen its in
 from __future__ import annotations
 
 import builtins
+from dataclasses import replace
 from typing import Any
 
 import bleach
@@ -15,12 +16,15 @@ from nbconvert.filters import markdown2html_mistune
 from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 from nbformat import NotebookNode
 from nbgrader.converters import GenerateFeedback
-from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import GetGrades, NbGraderPreprocessor
 
-from tlcore.grading.build import nbgrader_log, reason
-from tlcore.grading.course import Course, CourseError
+from tlcore.grading.build import convert
+from tlcore.grading.checks import STANDARD, Result, rendered
+from tlcore.grading.course import Course
+from tlcore.grading.judge import bundle
 from tlcore.grading.lesson import BEGIN, is_check
+
+_LONGEST = 20_000
 
 
 class Redact(NbGraderPreprocessor):
@@ -29,24 +33,36 @@ class Redact(NbGraderPreprocessor):
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         seen_hidden = False
         for cell in nb.cells:
+            if len(cell.source) > _LONGEST:  # to render it would take minutes
+                cell.source = cell.source[:_LONGEST] + "\n… the rest of this cell is not shown"
             if cell.cell_type != "code":
                 continue
             if is_check(cell):
                 hidden = BEGIN in cell.source
-                seen_hidden = seen_hidden or hidden
                 if hidden:
                     cell.source = cell.source.split(BEGIN)[0].strip() or "# hidden checks"
-                cell.outputs = [_checks_only(o) for o in cell.outputs]
+                cell.outputs = [_checks_only(o, seen_hidden and not hidden) for o in cell.outputs]
+                seen_hidden = seen_hidden or hidden
             else:
                 cell.outputs = [_error_only(o, seen_hidden) for o in cell.outputs if o.output_type == "error"]
         return nb, resources
 
 
-def _checks_only(output: NotebookNode) -> NotebookNode:
+def _checks_only(output: NotebookNode, terse: bool) -> NotebookNode:
+    """What the checks said; without the student's own values once these could hold a hidden input."""
     if output.output_type == "execute_result":
+        found = bundle([output])
         output.data = {k: v for k, v in output.data.items() if k in ("text/html", "text/plain")}
+        if terse and found:
+            output.data["text/html"] = rendered(found["title"], [_terse(Result(**r)) for r in found["results"]])
         return output
     return _error_only(output, terse=True)
+
+
+def _terse(result: Result) -> Result:
+    if result.passed or not (result.why or result.trace) or result.why in STANDARD:
+        return result
+    return replace(result, why="What your code answered is in your notebook: run this cell to see it.", trace="")
 
 
 def _error_only(output: NotebookNode, terse: bool) -> NotebookNode:
@@ -78,8 +94,4 @@ def write_feedback(course: Course, lesson: str, student: str) -> None:
     config.GenerateFeedback.force = True
     config.HTMLExporter.filters = {"markdown2html": _without_scripts}
     config.GenerateFeedback.preprocessors = [GetGrades, Redact, CSSHTMLHeaderPreprocessor]
-    with nbgrader_log() as said:
-        try:
-            GenerateFeedback(coursedir=CourseDirectory(config=config), config=config).start()
-        except (Exception, SystemExit) as error:
-            raise CourseError(f"graded, but its feedback page failed: {reason(said) or error}") from error
+    convert(GenerateFeedback, config, "graded, but its feedback page failed")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +22,7 @@ _SIGNS = {
     r"\btlcore\.grading\b|\bfrom\s+tlcore\s+import\s+[^\n]*\bgrading\b": "uses the grader",
     r"HIDDEN TESTS|\bsolutions/": "looks for hidden tests or solutions",
     r"\bos\s*\.\s*(_exit|kill|killpg|fork|setsid)\b|\bptrace\b|\bctypes\b": "acts on processes",
-    r"/proc/|/etc/|\.\./\.\./": "looks at the machine's files",
+    r"/proc/|/etc/|\.\./[^'\"\n]*(submitted|autograded|feedback|source|solutions)": "looks at the machine's files",
     r"\bsocket\s*\.\s*socket\b|\burllib\.request\b|\brequests\.(get|post)\b": "uses the network",
     r"\bsys\s*\.\s*modules\b|\b__builtins__\b|\bsys\s*\.\s*(settrace|setprofile)\b": "replaces modules or traces calls",
     r"def\s+__eq__\s*\([^)]*\)\s*(->\s*\w+\s*)?:\s*return\s+True\b": "makes an object equal to everything",
@@ -42,8 +44,21 @@ def suspicious(nb: NotebookNode) -> Iterator[Flag]:
     for number, cell in enumerate(nb.cells):
         if cell.cell_type != "code" or is_check(cell):
             continue
-        text = "\n".join(line[:_LINE] for line in cell.source.splitlines())  # a pattern may take long on a long line
+        lines = _without_comments(cell.source).splitlines()
+        text = "\n".join(line[:_LINE] for line in lines)  # a pattern may take long on a long line
         for pattern, sign in _SIGNS.items():
             if found := re.search(pattern, text):
                 line = text[: found.end()].splitlines()[-1].strip()
                 yield Flag(number, sign, line[:120])
+
+
+def _without_comments(source: str) -> str:
+    lines = source.splitlines()
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                row, column = token.start
+                lines[row - 1] = lines[row - 1][:column]
+    except (tokenize.TokenError, SyntaxError, IndexError):
+        return source
+    return "\n".join(lines)

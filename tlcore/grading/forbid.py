@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
+import importlib.util
 import symtable
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 # With these a name can be reached without being written, so they are off limits wherever something is forbidden.
 _BY_NAME = (
@@ -68,7 +71,11 @@ def violation(
     aliases, starred = _aliases(statements), _starred(statements)
     bindings = _bindings(parsed, set(aliases), set(broken))
 
+    imported = {path.split(".")[0] for path in (*aliases.values(), *starred)}
     waiting, seen = list(names), set()
+    unseen = [n for n in waiting if n not in bindings and n not in aliases and not hasattr(builtins, n)]
+    if unseen and any(n.id in _BY_NAME for s in statements for n in ast.walk(s) if isinstance(n, ast.Name)):
+        return f"making {unseen[0]} without defining it"
     while waiting:
         name = waiting.pop()
         if name in seen:
@@ -83,6 +90,8 @@ def violation(
             for path in _references(statement, used, aliases):
                 if inside := _INSIDES & set(path.split(".")):
                     return inside.pop()
+                if (top := path.split(".")[0]) in imported and _handed_in(top):
+                    return f"{top}, a file of your own,"
                 for banned in (*forbid, *_BY_NAME):
                     if path == banned or path.startswith(banned + "."):
                         return ".".join(path.split(".")[: banned.count(".") + 2])
@@ -125,11 +134,33 @@ def _cannot_fail(statement: ast.stmt) -> bool:
 
 
 def _parse(cell: str) -> list[ast.stmt]:
-    lines = ["" if line.lstrip().startswith(("%", "!", "?")) else line for line in cell.splitlines()]
+    """Statements of a cell; those that IPython's magics run come after the call of the magic."""
     try:
-        return ast.parse("\n".join(lines)).body
+        return ast.parse(cell).body
     except (SyntaxError, ValueError, RecursionError):
+        pass
+    try:
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        body: list[ast.stmt] = ast.parse(TransformerManager().transform_cell(cell)).body
+    except Exception:  # no IPython, or a cell that it does not understand either
         return []
+    texts = [n.value for s in body for n in ast.walk(s) if isinstance(n, ast.Constant) and type(n.value) is str]
+    return body + [s for text in texts if text != cell for s in _parse(text)] if _magic(body) else body
+
+
+def _magic(body: list[ast.stmt]) -> bool:
+    return any(isinstance(n, ast.Name) and n.id == "get_ipython" for s in body for n in ast.walk(s))
+
+
+@functools.cache
+def _handed_in(module: str) -> bool:
+    """Tell whether a module is a file beside the notebook: not installed here, or found in this folder."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return False
+    return spec is None or (spec.origin is not None and Path(spec.origin).parent == Path.cwd())
 
 
 def _bound(statement: ast.stmt, modules: set[str]) -> set[str]:
@@ -141,17 +172,23 @@ def _bound(statement: ast.stmt, modules: set[str]) -> set[str]:
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         names.add(statement.name)
         inner = [n for n in ast.walk(statement) if isinstance(n, ast.Global)]
-        return names.union(*(n.names for n in inner))
+        names |= {_path(d).split(".")[0] for d in statement.decorator_list}  # a decorator may keep what it is given
+        return names.union(*(n.names for n in inner)) - modules
     for node in ast.walk(statement):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
         elif isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store):
             names.add(_path(node).split(".")[0])
-        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.add(node.name)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.MatchAs, ast.MatchStar)):
+            names.add(node.name or "")
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            names.add(node.rest)
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-        names.add(_path(statement.value.func).split(".")[0])  # tools.append(f), table.update(g=f)
-    return names - modules
+        called = _path(statement.value.func)
+        names.add(called.split(".")[0])  # tools.append(f), table.update(g=f)
+        if called == "setattr" and statement.value.args:
+            names.add(_path(statement.value.args[0]).split(".")[0])
+    return names - modules - {""}
 
 
 def _aliases(statements: list[ast.stmt]) -> dict[str, str]:

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,10 @@ import nbformat
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import BaseConverter
-from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import Execute
 
 from tlcore import __version__
-from tlcore.grading.build import nbgrader_log, reason, record
+from tlcore.grading.build import convert, first_line, put, record
 from tlcore.grading.course import Course, CourseError, needs_extra
 from tlcore.grading.feedback import write_feedback
 from tlcore.grading.flags import Flag, suspicious
@@ -70,7 +69,6 @@ class _Prepared:
     key: str
     note: str
     flags: tuple[Flag, ...]
-    tries: int = field(default=0)
 
 
 def submissions(course: Course, lesson: str) -> list[str]:
@@ -113,18 +111,16 @@ def grade(
             record(course, lesson)
             if not resume:
                 shutil.rmtree(course.journal / lesson, ignore_errors=True)
-            run = _Run(course, lesson, Path(scratch), pool, sandboxed, max(1, (os.cpu_count() or 1) // count))
+            run = _Run(course, lesson, Path(scratch), pool, sandboxed)
             yield from run.all(only if only is not None else submissions(course, lesson))
 
 
 class _Run:
     """Grading of one lesson."""
 
-    def __init__(
-        self, course: Course, lesson: str, scratch: Path, pool: Workers, sandboxed: bool, threads: int
-    ) -> None:
+    def __init__(self, course: Course, lesson: str, scratch: Path, pool: Workers, sandboxed: bool) -> None:
         self.course, self.lesson, self.scratch, self.pool = course, lesson, scratch, pool
-        self.sandboxed, self.threads = sandboxed, threads
+        self.sandboxed = sandboxed
         self.source = nbformat.read(course.source / lesson / f"{lesson}.ipynb", as_version=4)
         config = course.config()
         self.settings = {
@@ -142,7 +138,7 @@ class _Run:
                 yield self._problem(student, str(problem))
                 continue
             except Exception as error:  # whatever a submission does, the others are graded
-                yield self._problem(student, f"could not be graded: {_first_line(error)}")
+                yield self._problem(student, f"could not be graded: {first_line(error)}")
                 continue
             kept = self._from_journal(prepared)
             if kept is not None:
@@ -153,31 +149,43 @@ class _Run:
             yield from self._collect(waiting)
 
     def _collect(self, waiting: dict[Future[Done], _Prepared]) -> Iterator[Grade]:
+        suspects = []
         for future in wait(waiting, return_when=FIRST_COMPLETED).done:
             prepared = waiting.pop(future)
-            try:
-                done = future.result()
-            except BrokenExecutor:
-                prepared.tries += 1
-                self.pool.renew()
-                if prepared.tries < 2:
-                    waiting[self.pool.submit(execute, prepared.job)] = prepared
-                else:
-                    yield self._problem(prepared.student, "the process that executed it died twice")
-            except Exception as error:
-                yield self._problem(prepared.student, f"could not be executed: {_first_line(error)}")
+            if _broken(future):
+                suspects.append(prepared)
             else:
-                yield self._finish(prepared, done.notebook, fresh=True)
+                yield self._outcome(prepared, future)
+        if suspects:  # a worker's death takes the whole pool with it: who of them it was shows when each runs alone
+            for future in wait(waiting).done:
+                prepared = waiting.pop(future)
+                if _broken(future):
+                    suspects.append(prepared)
+                else:
+                    yield self._outcome(prepared, future)
+            self.pool.renew()
+            for prepared in suspects:
+                yield self._outcome(prepared, self.pool.submit(execute, prepared.job))
+
+    def _outcome(self, prepared: _Prepared, future: Future[Done]) -> Grade:
+        try:
+            done = future.result()
+        except BrokenExecutor:
+            self.pool.renew()
+            return self._problem(prepared.student, "the process that executed it died twice")
+        except Exception as error:
+            return self._problem(prepared.student, f"could not be executed: {first_line(error)}")
+        return self._finish(prepared, done.notebook, fresh=True)
 
     def _prepare(self, student: str) -> _Prepared:
         """Clean a submission, have nbgrader sanitise it, and pack it for a worker."""
         root = Path(tempfile.mkdtemp(dir=self.scratch))
         note, flags = self._stage(student, root / "staged")
         config = self._config(student, root / "staged", root / "sanitised")
-        _convert(Sanitise, config)
+        convert(Sanitise, config, "could not be graded")
         folder = root / "sanitised" / student / self.lesson
         notebook = (folder / f"{self.lesson}.ipynb").read_text(encoding="utf-8")
-        job = Job(student, self.lesson, notebook, _files(folder), self.settings, self.sandboxed, self.threads)
+        job = Job(student, self.lesson, notebook, _files(folder), self.settings, self.sandboxed, self.pool.threads)
         text = json.dumps([__version__, job.notebook, self.settings, self.sandboxed], sort_keys=True)
         files = b"".join(os.fsencode(name) + data for name, data in sorted(job.files.items()))
         key = hashlib.sha256(text.encode() + files).hexdigest()
@@ -209,12 +217,12 @@ class _Run:
             config = self._config(student, folder, self.course.autograded)
             default = Autograde.autograde_preprocessors.default_args[0]  # type: ignore[attr-defined]
             config.Record.autograde_preprocessors = [p for p in default if p is not Execute]
-            _convert(Record, config)
+            convert(Record, config, "could not be graded")
             write_feedback(self.course, self.lesson, student)
         except CourseError as problem:
             return self._problem(student, str(problem))
         except Exception as error:
-            return self._problem(student, f"could not be recorded: {_first_line(error)}")
+            return self._problem(student, f"could not be recorded: {first_line(error)}")
         finally:
             shutil.rmtree(prepared.folder, ignore_errors=True)
         with Gradebook(self.course.db_url) as book:
@@ -240,11 +248,8 @@ class _Run:
             return None
 
     def _to_journal(self, prepared: _Prepared, executed: str) -> None:
-        path = self.course.journal / self.lesson / f"{prepared.student}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".new")
-        beside.write_text(json.dumps({"key": prepared.key, "notebook": executed}), encoding="utf-8")
-        os.replace(beside, path)
+        entry = json.dumps({"key": prepared.key, "notebook": executed})
+        put(self.course.journal / self.lesson / f"{prepared.student}.json", entry.encode())
 
 
 class Sanitise(Autograde):
@@ -269,14 +274,6 @@ class Record(Autograde):
         for preprocessor in self.autograde_preprocessors:
             self.exporter.register_preprocessor(preprocessor)
         BaseConverter.convert_single_notebook(self, notebook_filename)
-
-
-def _convert(kind: type[Autograde], config: Any) -> None:
-    with nbgrader_log() as said:
-        try:
-            kind(coursedir=CourseDirectory(config=config), config=config).start()
-        except (Exception, SystemExit) as error:
-            raise CourseError(f"could not be graded: {reason(said) or _first_line(error)}") from error
 
 
 def _choose(origin: Path, wanted: str) -> Path:
@@ -323,13 +320,13 @@ def check_results(notebook: Path) -> dict[str, dict[str, Any]]:
     return {name: result for name, result in found.items() if result}
 
 
+def _broken(future: Future[Done]) -> bool:
+    return not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
+
+
 def _max_score(course: Course, lesson: str) -> float:
     with Gradebook(course.db_url) as book:
         try:
             return float(book.find_assignment(lesson).max_score)
         except MissingEntry:
             return 0.0
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from jinja2 import Environment
 
+from tlcore.grading.build import put
 from tlcore.grading.course import Course
 from tlcore.grading.grader import Grade, check_results
 
@@ -64,10 +64,7 @@ def write_report(course: Course, lesson: str, grades: Iterable[Grade]) -> Path:
         hardest=_hardest(course, lesson, [g.student for g in graded]),
     )
     target = course.feedback / f"{lesson}.html"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_suffix(".new")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, target)
+    put(target, text.encode())
     return target
 
 

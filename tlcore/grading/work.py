@@ -5,10 +5,12 @@ Runs in a process of its own, on this machine or on another.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from tlcore.grading.build import nbgrader_log
 from tlcore.grading.execute import JudgedExecute
 from tlcore.grading.lesson import KERNEL
 from tlcore.grading.sandbox import KERNELS, SPEC
+
+_GRACE = 1.5  # of a notebook's time: what the judge itself may need on top
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,23 @@ def execute(job: Job) -> Done:
             target = Path(folder) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        JudgedExecute(config=config).preprocess(nb, resources | {"metadata": {"path": folder}})
+        notebook = JudgedExecute(config=config)
+        with _no_longer_than(_GRACE * notebook.notebook_seconds + 60):
+            notebook.preprocess(nb, resources | {"metadata": {"path": folder}})
     nb.metadata = NotebookNode(kernelspec=KERNEL, language_info={"name": "python"})  # not what the kernel says it is
     text = nbformat.writes(nb).encode("utf-8", "replace").decode()  # a lone surrogate cannot be written
     return Done(text, time.monotonic() - start)
+
+
+@contextmanager
+def _no_longer_than(seconds: float) -> Iterator[None]:
+    """End this process after so long, whatever it is doing: a reply may be made to keep a parser busy."""
+    with open(os.devnull, "w") as nowhere:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 def _surroundings(threads: int) -> Any:

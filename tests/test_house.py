@@ -70,7 +70,8 @@ def test_imports_stay_light():
 def test_conda_and_pip_ask_for_the_same():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = {*project["dependencies"], *project["optional-dependencies"]["course"]}
-    conda = {d for d in yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"] if isinstance(d, str)}
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = {d for part in conda for d in ([part] if isinstance(part, str) else part["pip"])} - {"--editable ."}
     asked = {d.replace("pytorch", "torch") for d in conda} - {"pip", f"python{project['requires-python']}"}
     assert asked == wanted
 

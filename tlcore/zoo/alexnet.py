@@ -109,7 +109,7 @@ class ZFNet(_FullyConnectedNet):
             *_conv(third, fourth, 3, padding=1),
             *_conv(fourth, fifth, 3, padding=1), pool(),  # (N, 256, 6, 6)
         )  # fmt: skip
-        super().__init__(features, fifth, in_channels=in_channels, num_classes=num_classes, smallest=21)
+        super().__init__(features, fifth, in_channels=in_channels, num_classes=num_classes, smallest=47)
 
 
 MODELS = {

@@ -26,7 +26,7 @@ STAGES = (
 
 
 class DropPath(nn.Module):
-    """In training, leave the branch out for some images of a batch and scale it up for the others (Huang et al. 2016)."""
+    """In training, leave the branch out for some images and scale it up for the others (Huang et al. 2016)."""
 
     def __init__(self, probability: float) -> None:
         super().__init__()
@@ -112,8 +112,11 @@ class EfficientNet(Net):
         blocks: list[nn.Module] = []
         for expand, kernel, stride, maps, repeat in STAGES:
             for n in range(math.ceil(repeat * depth)):
-                more = {"expand": expand, "kernel": kernel, "stride": 1 if n else stride, "drop": 0.2 * len(blocks) / total}
-                blocks.append(InvertedBottleneck(channels, _rounded(maps * width), eps=eps, **more))
+                drop, step = 0.2 * len(blocks) / total, 1 if n else stride
+                block = InvertedBottleneck(
+                    channels, _rounded(maps * width), expand=expand, kernel=kernel, stride=step, drop=drop, eps=eps
+                )
+                blocks.append(block)
                 channels = _rounded(maps * width)
         self.body = nn.Sequential(*blocks)
         self.top = _conv(channels, 4 * channels, 1, eps=eps)

@@ -1,7 +1,7 @@
 """GoogLeNet: small and large kernels side by side, and 1x1 convolutions that make them affordable.
 
-Szegedy et al. 2014 (arXiv:1409.4842), table 1 and figure 2. The torchvision variant normalises, has no biases, and has a
-3x3 convolution where the paper has 5x5.
+Szegedy et al. 2014 (arXiv:1409.4842), table 1 and figure 2. The torchvision variant normalises, has no
+biases, and has a 3x3 convolution where the paper has 5x5.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class GoogLeNet(Net):
         num_classes: int = 1000,
         in_channels: int = 3,
     ) -> None:
-        super().__init__(in_channels=in_channels, num_classes=num_classes, smallest=15)
+        super().__init__(in_channels=in_channels, num_classes=num_classes, smallest=15 if normed else 31)
         self.transform_input, self.aux_logits, self.normed = transform_input, aux_logits, normed
         conv = partial(ConvBN, eps=1e-3) if normed else ConvReLU
         norm = nn.Identity if normed else partial(nn.LocalResponseNorm, 5, alpha=5 * 1e-4, beta=0.75, k=2)

@@ -1,6 +1,7 @@
 """Inception v2 and v3: batch normalisation, and large kernels factorised into small ones.
 
-v2 ("BN-Inception"): Ioffe, Szegedy 2015 (arXiv:1502.03167), figure 5. v3: Szegedy et al. 2015 (arXiv:1512.00567), table 1.
+v2 ("BN-Inception"): Ioffe, Szegedy 2015 (arXiv:1502.03167), figure 5.
+v3: Szegedy et al. 2015 (arXiv:1512.00567), table 1.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ class InceptionV3(Net):
         in_channels: int = 3,
     ) -> None:
         super().__init__(in_channels=in_channels, num_classes=num_classes, smallest=75)
-        self.transform_input = transform_input
+        self.transform_input, self.aux_logits = transform_input, aux_logits
         self.stem = nn.Sequential(
             conv(in_channels, 32, 3, stride=2, padding=0), conv(32, 32, 3, padding=0), conv(32, 64, 3),
             nn.MaxPool2d(3, 2),  # (N, 64, 73, 73)
@@ -181,8 +182,8 @@ class InceptionV3(Net):
         )  # fmt: skip
         self.a = nn.Sequential(module_a(192, 32), module_a(256, 64), module_a(288, 64), halve_a(288))
         self.b = nn.Sequential(*[module_b(768, width) for width in (128, 160, 160, 192)])
-        self.c = nn.Sequential(halve_b(768), module_c(1280), module_c(2048))
         self.aux = _AuxiliaryHead(768, num_classes) if aux_logits else None
+        self.c = nn.Sequential(halve_b(768), module_c(1280), module_c(2048))
         self.avgpool, self.dropout = nn.AdaptiveAvgPool2d(1), nn.Dropout()
         self.fc = nn.Linear(2048, num_classes)
         he_init(self)

@@ -24,7 +24,9 @@ def _average(stride: int) -> nn.AvgPool2d:
 class Separable(nn.Sequential):
     """ReLU, depthwise and pointwise convolution, normalisation: twice, the stride in the first."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, early: bool = False) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, early: bool = False
+    ) -> None:
         middle = out_channels if early else in_channels  # the stem's first cell widens at once
         layers: list[nn.Module] = []
         for a, b, step in ((in_channels, middle, stride), (middle, out_channels, 1)):

@@ -160,7 +160,8 @@ class ResNet(Net):
         num_classes: int = 1000,
         in_channels: int = 3,
     ) -> None:
-        super().__init__(in_channels=in_channels, num_classes=num_classes)
+        smallest = 3 if squeeze and stem == "imagenet" else 1
+        super().__init__(in_channels=in_channels, num_classes=num_classes, smallest=smallest)
         first = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False) if stem == "imagenet" else _conv3(in_channels, 64)
         self.conv1, self.bn1, self.relu = first, nn.BatchNorm2d(64), nn.ReLU(inplace=True)
         # The authors of SE-ResNet worked in Caffe, whose pooling rounds up where ours pads.
@@ -200,7 +201,7 @@ class SENet154(Net):
     """
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
-        super().__init__(in_channels=in_channels, num_classes=num_classes)
+        super().__init__(in_channels=in_channels, num_classes=num_classes, smallest=3)
         stem: list[nn.Module] = []
         for a, b, step in ((in_channels, 64, 2), (64, 64, 1), (64, 128, 1)):
             stem += [_conv3(a, b, step), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]

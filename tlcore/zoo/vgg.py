@@ -42,9 +42,7 @@ class VGG(Net):
         Normalise after each convolution, as later trainings do (the paper could not: it is older).
     """
 
-    def __init__(
-        self, column: str, *, batch_norm: bool = False, num_classes: int = 1000, in_channels: int = 3
-    ) -> None:
+    def __init__(self, column: str, *, batch_norm: bool = False, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__(in_channels=in_channels, num_classes=num_classes, smallest=32)
         self.features = nn.Sequential(*_features(column, in_channels, batch_norm))
         self.pool = nn.AdaptiveAvgPool2d(7)  # changes nothing at 224x224, where the maps are 7x7

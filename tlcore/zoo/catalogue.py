@@ -73,6 +73,7 @@ def get_model(
 ) -> Net:
     """Build a network.
 
+    >>> import torch
     >>> from tlcore import zoo
     >>> net = zoo.get_model("resnet18", num_classes=10, stem="cifar")
     >>> net(torch.zeros(2, 3, 32, 32)).shape

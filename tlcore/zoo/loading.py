@@ -28,9 +28,9 @@ _MOST = 4
 
 
 def translate(state: Mapping[str, torch.Tensor], net: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Rename the tensors of another implementation of `net`, which lists its layers in the same order.
+    """Rename the tensors of another implementation of `net`: first those of the same name, the others in their order.
 
-    torchvision's and timm's networks do, for all variants both have. Names may differ, order and shapes may not.
+    torchvision's and timm's networks list their layers in the order of ours, for all variants both have.
 
     >>> theirs = {"stem.weight": torch.ones(4, 3, 3, 3), "head.weight": torch.ones(2, 4), "head.bias": torch.ones(2)}
     >>> ours = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.Flatten(), torch.nn.Linear(4, 2))
@@ -44,13 +44,15 @@ def translate(state: Mapping[str, torch.Tensor], net: torch.nn.Module) -> dict[s
     """
     mine = {name: t for name, t in net.state_dict().items() if not name.endswith(_COUNTER)}
     theirs = {name: t for name, t in state.items() if not name.endswith(_COUNTER)}
-    for (own, wanted), (other, given) in zip(mine.items(), theirs.items(), strict=False):
-        if wanted.shape != given.shape:
-            shapes = f"{tuple(given.shape)} where {own!r} is {tuple(wanted.shape)}"
-            raise ValueError(f"translate: {other!r} is {shapes}: it is another network, or another variant")
     if len(mine) != len(theirs):
         raise ValueError(f"translate: {len(theirs)} tensors were given, the network has {len(mine)}")
-    return dict(zip(mine, theirs.values(), strict=True))
+    others = iter([name for name in theirs if name not in mine])
+    names = {own: own if own in theirs else next(others) for own in mine}
+    for own, other in names.items():
+        if mine[own].shape != theirs[other].shape:
+            shapes = f"{tuple(theirs[other].shape)} where {own!r} is {tuple(mine[own].shape)}"
+            raise ValueError(f"translate: {other!r} is {shapes}: it is another network, or another variant")
+    return {own: theirs[other] for own, other in names.items()}
 
 
 def load(net: torch.nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:

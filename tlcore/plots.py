@@ -63,31 +63,64 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> Table:
 
 
 class Table:
-    """Rows of text under a header; columns of numbers are aligned to the right."""
+    """Rows of text under a header: how every table of the package is laid out, as text and as HTML.
 
-    def __init__(self, rows: list[list[str]], header: list[str]) -> None:
-        self.rows, self.header = rows, header
+    >>> Table([["0", "conv", "3"]], ["name", "kind", "kernel"], left=2, rule=True, caption="One layer.")
+    name  kind  kernel
+    ------------------
+    0     conv       3
+    One layer.
+
+    Parameters
+    ----------
+    rows, header : list of str
+        The cells.
+    left : int, optional
+        So many columns are aligned to the left and all others to the right; by default columns of numbers
+        are aligned to the right.
+    rule : bool
+        A line of dashes between header and rows, in text.
+    caption : str
+        Stands below the table.
+    """
+
+    def __init__(
+        self,
+        rows: list[list[str]],
+        header: list[str],
+        *,
+        left: int | None = None,
+        rule: bool = False,
+        caption: str = "",
+    ) -> None:
+        self.rows, self.header, self.left, self.rule, self.caption = rows, header, left, rule, caption
 
     def __repr__(self) -> str:
         lines = [self.header, *self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
-        right = [self._is_number(i) for i in range(len(self.header))]
-        shown = ["  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right)) for line in lines]
-        return "\n".join(line.rstrip() for line in shown)
+        right = [self._is_right(i) for i in range(len(self.header))]
+        cells = ["  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right)) for line in lines]
+        head, *body = [line.rstrip() for line in cells]
+        below = [self.caption] if self.caption else []
+        return "\n".join([head, *(["-" * len(head)] if self.rule else []), *body, *below])
 
     def _repr_html_(self) -> str:
         from html import escape
 
         def cells(line: list[str], tag: str) -> str:
-            sides = ["right" if self._is_number(i) else "left" for i in range(len(line))]
+            sides = ["right" if self._is_right(i) else "left" for i in range(len(line))]
             return "".join(
                 f'<{tag} style="text-align:{side}">{escape(text)}</{tag}>' for text, side in zip(line, sides)
             )
 
+        style = "caption-side:bottom;text-align:left"
+        caption = f'<caption style="{style}">{escape(self.caption)}</caption>' if self.caption else ""
         body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in self.rows)
-        return f"<table><thead><tr>{cells(self.header, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+        return f"<table>{caption}<thead><tr>{cells(self.header, 'th')}</tr></thead><tbody>{body}</tbody></table>"
 
-    def _is_number(self, column: int) -> bool:
+    def _is_right(self, column: int) -> bool:
+        if self.left is not None:
+            return column >= self.left
         return all(row[column].replace(",", "").replace(".", "").lstrip("-").isdigit() for row in self.rows)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
+
+from tlcore import plots
 
 Number = int | Fraction
 
@@ -39,33 +40,19 @@ class Table:
     def __getitem__(self, index: int) -> LayerRow:
         return self.rows[index]
 
-    def _cells(self) -> list[list[str]]:
+    def _laid_out(self) -> plots.Table:
         columns = list(LayerRow._fields)
         if all(row.output_shape is None for row in self.rows):
             columns.remove("output_shape")
         head = [name.replace("output_shape", "output shape") for name in columns]
-        return [head] + [[cell(getattr(row, name)) for name in columns] for row in self.rows]
+        cells = [[cell(getattr(row, name)) for name in columns] for row in self.rows]
+        return plots.Table(cells, head, left=2, rule=True)
 
     def __repr__(self) -> str:
-        cells = self._cells()
-        widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
-        lines = []
-        for row in cells:
-            text = [v.ljust(w) if c < 2 else v.rjust(w) for c, (v, w) in enumerate(zip(row, widths, strict=True))]
-            lines.append("  ".join(text).rstrip())
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+        return repr(self._laid_out())
 
     def _repr_html_(self) -> str:
-        head, *body = self._cells()
-
-        def line(values: list[str], tag: str) -> str:
-            side = ["left", "left", *["right"] * (len(values) - 2)]
-            cells = zip(values, side, strict=True)
-            inside = (f'<{tag} style="text-align:{s}">{html.escape(v)}</{tag}>' for v, s in cells)
-            return f"<tr>{''.join(inside)}</tr>"
-
-        rows = "".join(line(row, "td") for row in body)
-        return f"<table><thead>{line(head, 'th')}</thead><tbody>{rows}</tbody></table>"
+        return self._laid_out()._repr_html_()
 
 
 def cell(value: object) -> str:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.grading.conftest import LESSON
+from tlcore.grading.flags import suspicious
 from tlcore.grading.grader import Grade, grade
 from tlcore.grading.scores import scores
 
@@ -130,6 +131,34 @@ def test_feedback_leaks_neither_hidden_inputs_nor_sources(course, submit, sandbo
     assert "Do negative numbers work?" in page
     shown = page.replace("&#39;", "'").replace("'SPY' + str", "").replace("print('SPY'", "")
     assert "SPY[" not in shown and "rng()" not in shown and "integers(-50" not in shown
+
+
+def test_a_long_cell_is_cut_in_the_page(course, submit, sandbox):
+    submit("long", evens="def evens(numbers):\n    return 2\n" + "# \\begin{a}\n" * 9000)
+    start = time.monotonic()
+    (graded,) = grade(course, [LESSON], sandboxed=True)
+    assert graded.score == 3 and time.monotonic() - start < 60
+    assert "the rest of this cell is not shown" in (course.feedback / "long" / LESSON / f"{LESSON}.html").read_text()
+
+
+HONEST = [
+    "# the gradebook and /proc/cpuinfo, see ast_transformers\nx = 3  # os.kill",
+    "data = open('../../data/digits.csv')",
+    "text = 'a # b'\nprint(text)",
+]
+TAMPERING = [
+    "x = 1; open('/proc/self/maps')",
+    "open('../../submitted/other/x')",
+    "import ctypes  # harmless",
+    "x = [1,\n",
+    "_ih[-1]",
+]
+
+
+def test_comments_and_data_folders_are_no_signs():
+    cell = nbformat.v4.new_code_cell
+    assert list(suspicious(nbformat.v4.new_notebook(cells=[cell(text) for text in HONEST]))) == []
+    assert [f.cell for f in suspicious(nbformat.v4.new_notebook(cells=[cell(t) for t in TAMPERING]))] == [0, 1, 2, 4]
 
 
 def test_flags_name_what_looks_like_tampering_and_spare_the_honest(course, submit, sandbox):

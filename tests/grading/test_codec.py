@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import hypothesis.extra.numpy as hnp
@@ -125,3 +126,36 @@ def test_what_is_too_large_or_too_deep_is_refused():
     for value in (deep, [0] * (codec.MAX_ITEMS + 1), bytes(codec.MAX_BYTES + 1)):
         with pytest.raises(codec.CodecError):
             codec.Encoder(refuse)(value)
+
+
+BOMBS = {
+    "rows without elements": {"t": "array", "d": "<f8", "s": [10**9, 0], "b": 0, "0": False},
+    "a tensor without elements": {"t": "tensor", "d": "float32", "s": [0, 10**9], "b": 0, "g": False},
+    "negative shapes": {"t": "array", "d": "<f8", "s": [-1], "b": 0, "0": False},
+    "colliding keys": {"t": "set", "v": [n * (2**61 - 1) for n in range(300_000)]},
+    "colliding entries": {"t": "dict", "v": [[n * (2**61 - 1), 0] for n in range(300_000)]},
+    "empty tuples": [{"t": "tuple", "v": []}] * (codec.MAX_ITEMS + 1),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_replies_that_would_keep_the_judge_busy_are_refused(bomb):
+    start = time.monotonic()
+    with pytest.raises(codec.CodecError):
+        codec.Decoder([b""], refuse)(BOMBS[bomb])
+    assert time.monotonic() - start < 10
+
+
+def test_words_may_be_many():
+    words = {f"word{n}": n for n in range(3 * codec.MAX_KEYS)}
+    encoder = codec.Encoder(refuse)
+    assert codec.Decoder([], refuse)(encoder(words)) == words
+
+
+def test_large_arrays_are_compared_without_lists():
+    big = np.zeros((4000, 4000), dtype=np.float32)
+    compare.close(big, big + 1e-9, 1e-5, 1e-6)
+    with pytest.raises(compare.Mismatch, match="too large to be compared item by item"):
+        compare.equal(big, big)
+    with pytest.raises(compare.Mismatch, match=r"got shape \(2,\), expected shape \(3,\)"):
+        compare.equal(np.zeros(2), np.zeros(3))

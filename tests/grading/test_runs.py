@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import BrokenExecutor
 
 import nbformat
 import psutil
@@ -19,6 +20,7 @@ from nbgrader.api import Gradebook
 from tests.grading.conftest import LESSON
 from tests.grading.test_attacks import left_over
 from tests.grading.test_tidy import mutants
+from tlcore.grading import grader
 from tlcore.grading.answers import exercises, hand_in
 from tlcore.grading.course import CourseError
 from tlcore.grading.exports import export
@@ -26,6 +28,8 @@ from tlcore.grading.grader import grade
 from tlcore.grading.report import write_report
 from tlcore.grading.sandbox import probe
 from tlcore.grading.scores import scores
+from tlcore.grading.work import Done, Job, execute, no_longer_than
+from tlcore.grading.workers import Workers
 
 SANDBOXED = not probe()
 
@@ -107,6 +111,47 @@ def test_a_dask_cluster_gives_the_same_scores(course, submit):
             for g in grade(course, [LESSON], sandboxed=SANDBOXED, scheduler=cluster.scheduler_address)
         }
     assert found == expected
+
+
+def dies_for_the_culprit(job: Job) -> Done:
+    """Stands for a worker that is killed: by the machine's lack of memory, say."""
+    if job.student == "culprit":
+        os._exit(1)
+    return execute(job)
+
+
+def test_a_worker_that_dies_costs_only_the_submission_it_held(course, submit, monkeypatch):
+    monkeypatch.setattr(grader, "execute", dies_for_the_culprit)
+    for student in ("aaa", "bbb", "culprit", "ddd", "eee"):
+        submit(student)
+    found = {g.student: (g.score, g.problem) for g in grade(course, [LESSON], sandboxed=SANDBOXED, workers=2)}
+    assert found.pop("culprit") == (None, "the process that executed it died twice")
+    assert found == dict.fromkeys(("aaa", "bbb", "ddd", "eee"), (5, ""))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot bind processes to cores")
+def test_workers_keep_to_their_own_cores():
+    with Workers(2) as pool:
+        seen = [future.result() for future in [pool.submit(cores_and_memory, n) for n in range(8)]]
+    assert {len(cores) for cores, _ in seen} == {max(1, (os.cpu_count() or 1) // 2)}
+    assert all(limit > 0 for _, limit in seen)
+
+
+def cores_and_memory(n: int) -> tuple[set[int], int]:
+    import resource
+
+    time.sleep(0.2)
+    return os.sched_getaffinity(0), resource.getrlimit(resource.RLIMIT_DATA)[0]
+
+
+def test_a_worker_ends_when_its_time_is_up():
+    with Workers(1) as pool, pytest.raises(BrokenExecutor):
+        pool.submit(too_long).result(timeout=60)
+
+
+def too_long() -> None:
+    with no_longer_than(1):
+        sum(n % 7 for n in range(10**10))
 
 
 def test_a_missing_scheduler_gets_a_sentence(course, submit):

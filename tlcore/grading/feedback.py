@@ -34,7 +34,7 @@ class Redact(NbGraderPreprocessor):
         seen_hidden = False
         for cell in nb.cells:
             if len(cell.source) > _LONGEST:  # to render it would take minutes
-                cell.source = cell.source[:_LONGEST] + "\n… the rest of this cell is not shown"
+                cell.source = cell.source[:_LONGEST] + "\n# … the rest of this cell is not shown"
             if cell.cell_type != "code":
                 continue
             if is_check(cell):

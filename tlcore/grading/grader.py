@@ -143,8 +143,15 @@ class _Run:
             kept = self._from_journal(prepared)
             if kept is not None:
                 yield self._finish(prepared, kept)
-            else:
-                waiting[self.pool.submit(execute, prepared.job)] = prepared
+                continue
+            try:
+                future = self.pool.submit(execute, prepared.job)
+            except BrokenExecutor:  # a worker has died since we last looked
+                while waiting:
+                    yield from self._collect(waiting)
+                self.pool.renew()
+                future = self.pool.submit(execute, prepared.job)
+            waiting[future] = prepared
         while waiting:
             yield from self._collect(waiting)
 

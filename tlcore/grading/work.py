@@ -64,7 +64,7 @@ def execute(job: Job) -> Done:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
         notebook = JudgedExecute(config=config)
-        with _no_longer_than(_GRACE * notebook.notebook_seconds + 60):
+        with no_longer_than(_GRACE * notebook.notebook_seconds + 60):
             notebook.preprocess(nb, resources | {"metadata": {"path": folder}})
     nb.metadata = NotebookNode(kernelspec=KERNEL, language_info={"name": "python"})  # not what the kernel says it is
     text = nbformat.writes(nb).encode("utf-8", "replace").decode()  # a lone surrogate cannot be written
@@ -72,7 +72,7 @@ def execute(job: Job) -> Done:
 
 
 @contextmanager
-def _no_longer_than(seconds: float) -> Iterator[None]:
+def no_longer_than(seconds: float) -> Iterator[None]:
     """End this process after so long, whatever it is doing: a reply may be made to keep a parser busy."""
     with open(os.devnull, "w") as nowhere:
         faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)

@@ -1,0 +1,305 @@
+"""Real datasets by name: from a folder of yours first, else (only if asked) fetched and checked.
+
+`load` never hands out other data than what was asked for. Where data is absent it says where it looked; a fallback must
+be named by the caller, and the origin line of what comes back tells which it was.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+import lzma
+import os
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from tlcore.worlds.dataset import Dataset, nearest
+from tlcore.worlds.shapes import Shapes
+
+Split = Literal["train", "test", "valid"]
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_DIGITS = tuple("0123456789")
+_PACS = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
+_TREC = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
+
+
+class _Absent(Exception):
+    """The files of a dataset are not in a folder."""
+
+
+def folders(root: str | Path | None = None) -> list[Path]:
+    """Where data is looked for: `root` alone if given, else ``$TLCORE_DATA`` and the user's cache."""
+    if root is not None:
+        return [Path(root)]
+    import pooch
+
+    given = os.environ.get("TLCORE_DATA")
+    return [*([Path(given)] if given else []), Path(pooch.os_cache("tlcore"))]
+
+
+def load(
+    name: str,
+    *,
+    split: Split = "train",
+    root: str | Path | None = None,
+    download: bool = False,
+    fallback: str | None = None,
+) -> Dataset:
+    """Load a dataset, images as uint8 (N, C, H, W), texts as strings.
+
+    >>> load("digits", split="test")
+    Dataset of 360, inputs (360, 1, 8, 8) uint8, 10 classes (0, 1, 2, 3, 4, 5, …): scikit-learn's bundled digits, test
+
+    Parameters
+    ----------
+    name
+        cifar10 (also cifar10-jpeg, cifar10-lossless), cifar100, mnist, usps, pacs (or pacs-photo, pacs-art_painting,
+        pacs-cartoon, pacs-sketch), imagenet-sample, wikitext2, trec6, imdb, or digits, which comes with scikit-learn.
+    root
+        Folder to look in; default ``$TLCORE_DATA``, then the user's cache.
+    download
+        Fetch what is absent (cifar10, cifar100, mnist, usps, through torchvision, checksums verified).
+    fallback
+        "shapes" or "digits": what to take in place of data that is absent. The origin line tells.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or split, with the nearest; for absent data, with where it was looked for and what to do.
+    """
+    known = _readers()
+    family = name if name in known else name.partition("-")[0]
+    if family not in known:
+        raise ValueError(f"worlds.load({name!r}): {nearest(name, known)}")
+    if split not in ("train", "test", "valid"):
+        raise ValueError(f"worlds.load(split={split!r}): accepted are 'train', 'test' and 'valid'")
+    looked = folders(root)
+    for folder in looked:
+        try:
+            return known[family](folder, name, split)
+        except _Absent:
+            continue
+    if download and family in _TORCHVISION:
+        return _fetch(family, looked[-1], split)
+    if fallback is not None:
+        return _instead(fallback, name, split)
+    where = " and ".join(map(str, looked))
+    advice = "pass download=True, or set" if family in _TORCHVISION else "set"
+    raise ValueError(f"worlds.load({name!r}): not in {where}; {advice} $TLCORE_DATA to a folder that holds it")
+
+
+def _instead(fallback: str, name: str, split: Split) -> Dataset:
+    if fallback == "digits":
+        found = _digits(Path(), "digits", split)
+    elif fallback == "shapes":
+        world, seed = Shapes(), {"train": 1, "test": 2, "valid": 3}[split]
+        found = world.sample(5000 if split == "train" else 1000, seed=seed)
+        found = Dataset((found.inputs * 255).round().to(torch.uint8), found.targets, found.classes, found.origin)  # type: ignore[union-attr]
+    else:
+        raise ValueError(f"worlds.load(fallback={fallback!r}): accepted are 'shapes' and 'digits'")
+    return Dataset(found.inputs, found.targets, found.classes, f"{found.origin} (in place of {name}, which is absent)")
+
+
+def _digits(folder: Path, name: str, split: Split) -> Dataset:
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    images = torch.tensor(found.images * (255 / 16)).round().to(torch.uint8)[:, None]
+    targets = torch.tensor(found.target)
+    parts = dict(zip(("train", "test", "valid"), Dataset(images, targets, _DIGITS).split(0.6, 0.2, seed=0)))
+    part = parts[split]
+    return Dataset(part.inputs, part.targets, _DIGITS, f"scikit-learn's bundled digits, {split}")
+
+
+def _npz(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise _Absent
+    with np.load(path, allow_pickle=False) as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+def _no_valid(split: Split, name: str) -> None:
+    if split == "valid":
+        raise ValueError(f"worlds.load({name!r}, split='valid'): it has 'train' and 'test'; split the training set")
+
+
+def _cifar10(folder: Path, name: str, split: Split) -> Dataset:
+    _no_valid(split, name)
+    if name == "cifar10-lossless":
+        labels = _npz(folder / "cifar10" / "lossless_subset_labels.npz")[f"{split}_labels"]
+        strip = _picture((folder / "cifar10" / f"lossless_subset_{split}.png").read_bytes())
+        images = torch.tensor(strip.reshape(-1, 32, 32, 3)).permute(0, 3, 1, 2).contiguous()
+        return Dataset(images, torch.tensor(labels).long(), _CIFAR10, f"CIFAR-10, lossless subset, {split}")
+    if name == "cifar10" and (folder / "cifar-10-batches-py").is_dir():
+        return _from_torchvision("cifar10", folder, split, download=False)
+    found = _npz(folder / "cifar10" / "cifar10_jpeg.npz")
+    data, offsets = found[f"{split}_jpeg"].tobytes(), found[f"{split}_offsets"]
+    pixels = np.stack([_picture(data[a:b]) for a, b in itertools.pairwise(offsets)])
+    images = torch.tensor(pixels).permute(0, 3, 1, 2).contiguous()
+    return Dataset(
+        images, torch.tensor(found[f"{split}_labels"]).long(), _CIFAR10, f"CIFAR-10 as JPEG (lossy), {split}"
+    )
+
+
+def _mnist(folder: Path, name: str, split: Split) -> Dataset:
+    _no_valid(split, name)
+    start = "train" if split == "train" else "t10k"
+    images = _idx(folder / "MNIST" / "raw" / f"{start}-images-idx3-ubyte")
+    labels = _idx(folder / "MNIST" / "raw" / f"{start}-labels-idx1-ubyte")
+    return Dataset(images[:, None], labels.long(), _DIGITS, f"MNIST, {split}")
+
+
+def _idx(path: Path) -> torch.Tensor:
+    """The format of MNIST's files, packed or not: big-endian sizes, then bytes."""
+    packed = path.with_name(path.name + ".gz")
+    if path.is_file():
+        data = path.read_bytes()
+    elif packed.is_file():
+        data = gzip.decompress(packed.read_bytes())
+    else:
+        raise _Absent
+    sizes = struct.unpack_from(f">{data[3]}I", data, 4)
+    return torch.tensor(np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(sizes))
+
+
+def _usps(folder: Path, name: str, split: Split) -> Dataset:
+    _no_valid(split, name)
+    found = _npz(folder / "usps" / "usps_16x16.npz")
+    images, labels = torch.tensor(found[f"x_{split}"])[:, None], torch.tensor(found[f"y_{split}"]).long()
+    return Dataset(images, labels, _DIGITS, f"USPS, 16x16, {split}")
+
+
+def _pacs(folder: Path, name: str, split: Split) -> Dataset:
+    """Photo, art, cartoon, sketch; of each class a fixed fifth is the test set, a tenth the valid one."""
+    archive = folder / "domains" / "pacs_96.zip"
+    if not archive.is_file():
+        raise _Absent
+    domains = ("photo", "art_painting", "cartoon", "sketch")
+    domain = name.partition("-")[2]
+    if domain and domain not in domains:
+        raise ValueError(f"worlds.load({name!r}): {nearest(domain, domains)}")
+    wanted = [domain] if domain else list(domains)
+    images, labels, of = [], [], []
+    with zipfile.ZipFile(archive) as file:
+        for entry in sorted(n for n in file.namelist() if n.endswith(".jpg")):
+            where, kind, _ = entry.split("/")[-3:]
+            if where in wanted:
+                images.append(_picture(file.read(entry)))
+                labels.append(_PACS.index(kind))
+                of.append(domains.index(where))
+    pixels = torch.tensor(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    origin = f"PACS{' ' + domain if domain else ''}, 96x96, {split}"
+    whole = Dataset(pixels, torch.tensor(labels), _PACS, origin, {"domain": torch.tensor(of)})
+    parts = dict(zip(("train", "test", "valid"), whole.split(0.7, 0.2, seed=0)))
+    return parts[split]
+
+
+def _imagenet_sample(folder: Path, name: str, split: Split) -> Dataset:
+    """One photo a class, 224x224 from the middle; there is one split."""
+    archive = folder / "imagenet_sample" / "imagenet_sample_1000.zip"
+    if not archive.is_file():
+        raise _Absent
+    if split != "test":
+        raise ValueError(f"worlds.load({name!r}, split={split!r}): it has 'test' only, one photo a class")
+    from PIL import Image
+    from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
+
+    images, labels, names = [], [], {}
+    with zipfile.ZipFile(archive) as file:
+        for entry in sorted(n for n in file.namelist() if n.endswith(".jpg")):
+            number, _, label = Path(entry).stem.split("_", 2)
+            photo = pil_to_tensor(Image.open(io.BytesIO(file.read(entry))).convert("RGB"))
+            images.append(center_crop(resize(photo, 256, antialias=True), [224, 224]))
+            labels.append(int(number))
+            names[int(number)] = label
+    classes = tuple(names[n] for n in sorted(names))
+    return Dataset(torch.stack(images), torch.tensor(labels), classes, "ImageNet sample photos, one a class")
+
+
+def _text(path: Path, encoding: str = "utf-8") -> list[str]:
+    if not path.is_file():
+        raise _Absent
+    return lzma.decompress(path.read_bytes()).decode(encoding).splitlines()
+
+
+def _trec6(folder: Path, name: str, split: Split) -> Dataset:
+    _no_valid(split, name)
+    file = {"train": "trec_train_5500.label.xz", "test": "trec_TREC_10.label.xz"}[split]
+    lines = [line.split(" ", 1) for line in _text(folder / "text" / file, "latin-1")]
+    targets = torch.tensor([_TREC.index(label.partition(":")[0]) for label, _ in lines])
+    return Dataset([text for _, text in lines], targets, _TREC, f"TREC-6, {split}")
+
+
+def _imdb(folder: Path, name: str, split: Split) -> Dataset:
+    _no_valid(split, name)
+    rows = [line.split("\t") for line in _text(folder / "text" / f"imdb_{split}.tsv.xz")]
+    stars = torch.tensor([int(row[1]) for row in rows])
+    targets = torch.tensor([int(row[0]) for row in rows])
+    return Dataset([row[2] for row in rows], targets, ("negative", "positive"), f"IMDb, {split}", {"stars": stars})
+
+
+def _wikitext2(folder: Path, name: str, split: Split) -> Dataset:
+    lines = [line.strip() for line in _text(folder / "text" / f"wikitext2_{split}.txt.xz") if line.strip()]
+    return Dataset(lines, torch.zeros(len(lines), dtype=torch.long), (), f"WikiText-2, {split}, one paragraph each")
+
+
+def _cifar100(folder: Path, name: str, split: Split) -> Dataset:
+    _no_valid(split, name)
+    if not (folder / "cifar-100-python").is_dir():
+        raise _Absent
+    return _from_torchvision("cifar100", folder, split, download=False)
+
+
+_TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST", "usps": "USPS"}
+
+
+def _from_torchvision(family: str, folder: Path, split: Split, *, download: bool) -> Dataset:
+    import torchvision
+
+    found = getattr(torchvision.datasets, _TORCHVISION[family])(str(folder), train=split == "train", download=download)
+    pixels = torch.as_tensor(found.data)
+    images = pixels.permute(0, 3, 1, 2).contiguous() if pixels.ndim == 4 else pixels[:, None]
+    classes = _DIGITS if family in ("mnist", "usps") else tuple(found.classes)
+    return Dataset(
+        images, torch.as_tensor(found.targets).long(), classes, f"{_TORCHVISION[family]} by torchvision, {split}"
+    )
+
+
+def _fetch(family: str, folder: Path, split: Split) -> Dataset:
+    _no_valid(split, family)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return _from_torchvision(family, folder, split, download=True)
+    except (OSError, RuntimeError) as error:
+        first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ValueError(
+            f"worlds.load({family!r}, download=True): could not be fetched into {folder}: {first}"
+        ) from None
+
+
+def _picture(data: bytes) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def _readers() -> dict[str, Callable[[Path, str, Split], Dataset]]:
+    return {
+        "cifar10": _cifar10,
+        "cifar100": _cifar100,
+        "mnist": _mnist,
+        "usps": _usps,
+        "pacs": _pacs,
+        "imagenet-sample": _imagenet_sample,
+        "wikitext2": _wikitext2,
+        "trec6": _trec6,
+        "imdb": _imdb,
+        "digits": _digits,
+    }

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from tlcore.worlds.dataset import Dataset
 from tlcore.worlds.gaussian import Gaussian, TeacherStudent
+from tlcore.worlds.loader import Loader
 from tlcore.worlds.real import load
 from tlcore.worlds.shapes import Shapes
 
-__all__ = ["Dataset", "Gaussian", "Shapes", "TeacherStudent", "load"]
+__all__ = ["Dataset", "Gaussian", "Loader", "Shapes", "TeacherStudent", "load"]

@@ -1,0 +1,159 @@
+"""Every backend trains what one-by-one training with torch's own optimizer trains."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from tlcore import training, worlds
+
+EXPERIMENTS = [
+    {"seed": s, "lr": lr, "momentum": m, "weight_decay": w, "data": d}
+    for s, lr, m, w, d in (
+        (0, 0.1, 0.9, 0.0, 0),
+        (1, 0.05, 0.0, 0.01, 1),
+        (2, 0.2, 0.5, 0.001, 0),
+        (3, 0.1, 0.9, 0.0, 1),
+    )
+]
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 2))
+
+
+def cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)
+    )
+
+
+def vectors() -> list[worlds.Dataset]:
+    world = worlds.Gaussian(features=12, distance=2)
+    return [world.sample(150, seed=n) for n in range(2)]
+
+
+def pictures() -> list[worlds.Dataset]:
+    world = worlds.Shapes(shapes=("circle", "plus"), size=8)
+    return [
+        worlds.Dataset(d.inputs.mean(1, keepdim=True), d.targets, d.classes)
+        for d in (world.sample(150, seed=n) for n in range(2))
+    ]
+
+
+def by_hand(make, data, plan, steps, size, dtype):
+    """Plain PyTorch, written without the lab: the same draws in the same order."""
+    torch.manual_seed(plan["seed"])
+    net = make().to(dtype)
+    one = data[plan["data"]]
+    inputs = one.inputs.to(dtype)
+    draws = torch.Generator().manual_seed(plan["seed"])
+    epochs = [torch.randperm(len(one), generator=draws) for _ in range(steps * size // len(one) + 1)]
+    rows = torch.cat(epochs)
+    optimizer = torch.optim.SGD(
+        net.parameters(), plan["lr"], momentum=plan["momentum"], weight_decay=plan["weight_decay"]
+    )
+    for n in range(steps):
+        batch = rows[n * size : (n + 1) * size]
+        optimizer.zero_grad()
+        cross_entropy(net(inputs[batch]), one.targets[batch]).backward()
+        optimizer.step()
+    return dict(net.named_parameters())
+
+
+@pytest.mark.parametrize("backend", ["loop", "vmap", "processes"])
+@pytest.mark.parametrize(("make", "data"), [(mlp, vectors), (cnn, pictures)])
+def test_equals_one_by_one_training(backend, make, data):
+    for dtype, steps, tolerance in ((torch.float32, 20, 1e-4), (torch.float64, 200, 1e-8)):
+        if backend == "processes" and dtype == torch.float64:
+            continue
+        sets = data()
+        found = training.Lab(make, backend=backend, dtype=dtype, device="cpu").run(
+            EXPERIMENTS, sets, steps=steps, batch_size=20
+        )
+        assert found.backend == backend
+        for plan, state in zip(EXPERIMENTS, found.states):
+            wanted = by_hand(make, sets, plan, steps, 20, dtype)
+            for name, tensor in wanted.items():
+                assert (state[name] - tensor).abs().max() < tolerance, (plan, name)
+
+
+def test_results_are_tidy_rows_in_order():
+    plans = [{"seed": s, "lr": lr, "kind": "x"} for lr in (0.01, 0.2) for s in range(3)]
+    world = worlds.Gaussian(features=12, distance=3)
+    lab = training.Lab(mlp, device="cpu")
+    found = lab.run(plans, world.sample(200), steps=40, batch_size=32, val=world.sample(400, seed=9))
+    assert found.backend in ("loop", "vmap", "processes") and len(found) == 6
+    assert [(r["seed"], r["lr"], r["kind"]) for r in found.rows] == [(p["seed"], p["lr"], "x") for p in plans]
+    means = found.mean("val_accuracy", ["lr"])
+    assert [m["count"] for m in means] == [3, 3] and means[1]["val_accuracy"] > 0.8
+    assert "val_accuracy" in repr(found)
+    with pytest.raises(ValueError, match="accepted are"):
+        found.column("accuracy")
+
+
+def test_chunks_change_nothing():
+    data = vectors()
+    whole, parts = (
+        training.Lab(mlp, backend="vmap", chunk=c, device="cpu").run(EXPERIMENTS, data, steps=15, batch_size=20)
+        for c in (9, 3)
+    )
+    for a, b in zip(whole.states, parts.states):
+        assert all((a[k] - b[k]).abs().max() < 1e-5 for k in a)
+
+
+def test_a_stopped_run_goes_on(tmp_path):
+    journal, data = tmp_path / "runs" / "lab.jsonl", vectors()
+    calls = []
+
+    def make():
+        calls.append(1)
+        return mlp()
+
+    lab = training.Lab(make, backend="loop", device="cpu")
+    first = lab.run(EXPERIMENTS[:2], data, steps=10, batch_size=20, journal=journal)
+    journal.write_text(journal.read_text() + '{"key": "half a li')
+    calls.clear()
+    again = lab.run(EXPERIMENTS, data, steps=10, batch_size=20, journal=journal)
+    assert len(calls) == 2 + 1  # two networks, and one to know the journal by
+    assert again.rows[:2] == first.rows
+    other = lab.run(EXPERIMENTS[:1], data, steps=11, batch_size=20, journal=journal)
+    assert other.rows[0]["train_loss"] != first.rows[0]["train_loss"]
+    third = lab.run(EXPERIMENTS, data, steps=10, batch_size=20, journal=journal)
+    assert third.backend == "journal" and third.rows == again.rows
+    broken = [line for line in journal.read_text().splitlines() if not line.endswith("}")]
+    assert broken == ['{"key": "half a li'] and json.loads(journal.read_text().splitlines()[-1])
+
+
+def test_what_cannot_be_stacked_is_said_or_left_to_others():
+    normed = lambda: nn.Sequential(nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))  # noqa: E731
+    with pytest.raises(ValueError, match="keeps statistics"):
+        training.Lab(normed, backend="vmap", device="cpu").run(EXPERIMENTS, vectors(), steps=2, batch_size=20)
+    found = training.Lab(normed, device="cpu").run(EXPERIMENTS, vectors(), steps=5, batch_size=20)
+    assert found.backend != "vmap"
+    sizes = [worlds.Gaussian(features=12).sample(n) for n in (50, 60)]
+    with pytest.raises(ValueError, match="datasets of one size"):
+        training.Lab(mlp, backend="vmap", device="cpu").run(EXPERIMENTS, sizes, steps=2, batch_size=20)
+
+
+def test_bad_plans_get_a_sentence():
+    lab = training.Lab(mlp, device="cpu")
+    for plans, text in (([{"data": 5}], "there are 2 datasets"), ([{"lr": 0}], "lr above 0")):
+        with pytest.raises(ValueError, match=text):
+            lab.run(plans, vectors(), steps=1, batch_size=5)
+    with pytest.raises(ValueError, match="from 1 on"):
+        lab.run([{}], vectors(), steps=0, batch_size=5)
+    with pytest.raises(ValueError, match="accepted are 'auto'"):
+        training.Lab(mlp, backend="gpu")
+
+
+def test_the_global_random_state_is_left_alone():
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    training.Lab(mlp, backend="vmap", device="cpu").run(EXPERIMENTS, vectors(), steps=3, batch_size=20)
+    assert torch.equal(torch.rand(3), wanted)

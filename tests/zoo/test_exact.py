@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tlcore import zoo
+from tlcore import anatomy, zoo
 
 # Counts that were measured elsewhere: the published or the reference implementations'.
 PARAMETERS = {
@@ -72,6 +72,14 @@ def test_cards_hold_what_the_network_has(name):
     assert card.macs == macs(net, *card.input_size)
     assert card.macs / 1e6 == pytest.approx(MACS.get(name, card.macs / 1e6), rel=0.005)
     assert net(torch.zeros(2, *card.input_size, device="meta")).shape == (2, card.num_classes)
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_profiles_agree_with_torchs_counter(name):
+    card = zoo.card(name)
+    profile = anatomy.profile(empty(name), card.input_size)
+    assert (profile.params, profile.macs) == (card.params, card.macs)
+    assert sum(row.params for row in profile) == card.params and sum(row.macs for row in profile) == card.macs
 
 
 def conv(i: int, o: int, *kernel: int) -> int:

@@ -34,7 +34,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "white": (0.95, 0.95, 0.95),
     "grey": (0.45, 0.45, 0.45),
 }
-_CHUNK = 512  # pictures drawn at a time: few enough for their planes to stay in a processor's cache
+_CHUNK = 256  # pictures drawn at a time: few enough for their planes to stay in a processor's cache
 Range = tuple[float, float]
 
 

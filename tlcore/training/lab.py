@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 
 from tlcore import plots, runtime
@@ -172,21 +172,25 @@ class Lab:
         """The backend asked for, or the one that promises to be done first."""
         if self.backend != "auto":
             return self.backend
-        one = _seconds(lambda: list(_loop(job.short(3), plans[:1]))) / 3
-        expected = {"loop": one * job.steps * len(plans)}
-        workers = os.cpu_count() or 1
+        total, workers = job.steps * len(plans), os.cpu_count() or 1
+        one = _seconds(lambda: _loop(job.short(4), plans[:1])) / 4
+        expected = {"loop": one * total}
         if self.device.type == "cpu" and workers > 1:
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
-            alone = _seconds(lambda: list(_loop(job.short(3), plans[:1]))) / 3
+            alone = _seconds(lambda: _loop(job.short(4), plans[:1])) / 4
             torch.set_num_threads(threads)
-            expected["processes"] = _PROCESS_START + alone * job.steps * len(plans) / workers
-        size = min(self._chunk(job), len(plans))
-        try:
-            together = _seconds(lambda: list(_together(job.short(2), plans[:size]))) / 2
-            expected["vmap"] = together * job.steps * len(plans) / size
-        except (RuntimeError, ValueError, NotImplementedError):  # a network that cannot be stacked
-            pass
+            expected["processes"] = _PROCESS_START + alone * total / workers
+        best = min(expected.values())
+        for size in (4, min(self._chunk(job), len(plans))):  # a few first: large stacks of large networks are slow
+            try:
+                stack = _Stack(job, plans[:size])
+                together = _seconds(stack.step) * total / len(stack.plans)
+            except (RuntimeError, ValueError, NotImplementedError):  # a network that cannot be stacked
+                break
+            expected["vmap"] = together
+            if together > 2 * best:
+                break
         return min(expected, key=expected.__getitem__)
 
 
@@ -231,46 +235,83 @@ def _loop(job: _Job, plans: list[dict[str, Any]]) -> list[tuple[dict[str, Any], 
             value.backward()
             optimizer.step()
         net.eval()
-        with torch.no_grad():
-            row = _figures(job, plan, lambda x, net=net: net(x))  # type: ignore[misc]
+        row: dict[str, Any] = {}
+        for kind, sets in (("train", job.sets), ("val", job.checks)):
+            if sets:
+                found = sets[plan["data"] % len(sets)]
+                with torch.no_grad():
+                    out = torch.cat([net(part) for part in found.inputs.split(2048)])  # type: ignore[union-attr]
+                row |= _figures(job, kind, out, found)
         made.append((row, {name: tensor.detach() for name, tensor in net.state_dict().items()}))
     return made
 
 
+class _Stack:
+    """Networks in one stack of weights: each operation is done once, for all of them."""
+
+    def __init__(self, job: _Job, plans: list[dict[str, Any]]) -> None:
+        nets = [job.model(plan["seed"]) for plan in plans]
+        if any(True for _ in nets[0].buffers()):
+            raise ValueError("Lab(backend='vmap'): the network keeps statistics (buffers); use 'processes' or 'loop'")
+        self.job, self.plans = job, plans
+        params, _ = stack_module_state(nets)  # type: ignore[arg-type]
+        self.params = {name: tensor.detach() for name, tensor in params.items()}
+        self.velocity = {name: torch.zeros_like(tensor) for name, tensor in self.params.items()}
+        self.base = nets[0].to("meta")
+        self.orders = torch.stack([job.order(plan) for plan in plans], 1)  # (steps, K, B)
+        self.inputs, self.targets = _stacked(job)
+        self.which = torch.tensor([plan["data"] for plan in plans], device=job.lab.device)[:, None]
+        knobs = [_column(plans, name, job) for name in ("lr", "momentum", "weight_decay")]
+        self.knobs = {
+            name: [knob.view(-1, *[1] * (tensor.ndim - 1)) for knob in knobs] for name, tensor in self.params.items()
+        }
+        self.decays = any(plan["weight_decay"] for plan in plans)
+        self.gradient = vmap(grad(self._loss))
+        self.done = 0
+
+    def _loss(self, weights: State, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.job.lab.loss(functional_call(self.base, weights, (x,)), y)
+
+    def step(self) -> None:
+        """One step of stochastic gradient descent for each network (after the last one, the last again)."""
+        rows = self.orders[min(self.done, len(self.orders) - 1)]
+        self.done += 1
+        gradients = self.gradient(self.params, self.inputs[self.which, rows], self.targets[self.which, rows])
+        for name, tensor in self.params.items():
+            lr, momentum, decay = self.knobs[name]
+            moving = self.velocity[name].mul_(momentum).add_(gradients[name])
+            if self.decays:
+                moving.addcmul_(tensor, decay)
+            tensor.addcmul_(moving, lr, value=-1)
+
+    @torch.no_grad()
+    def outputs(self, sets: list[Dataset]) -> list[torch.Tensor]:
+        """What each network says of its dataset; a few rows at a time, for all networks together."""
+        call = vmap(lambda weights, x: functional_call(self.base, weights, (x,)))
+        found: list[torch.Tensor] = [torch.empty(0)] * len(self.plans)
+        for number, data in enumerate(sets):
+            mine = [n for n, plan in enumerate(self.plans) if plan["data"] % len(sets) == number]
+            if mine:
+                weights = {name: tensor[mine] for name, tensor in self.params.items()}
+                parts = data.inputs.split(256)  # type: ignore[union-attr]
+                out = torch.cat([call(weights, part.expand(len(mine), *part.shape)) for part in parts], 1)
+                for n, one in zip(mine, out):
+                    found[n] = one
+        return found
+
+
 def _together(job: _Job, plans: list[dict[str, Any]]) -> list[tuple[dict[str, Any], State]]:
-    """All networks in one stack of weights: each operation is done once, for all of them."""
-    nets = [job.model(plan["seed"]) for plan in plans]
-    if any(True for _ in nets[0].buffers()):
-        raise ValueError("Lab(backend='vmap'): the network keeps statistics (buffers); use 'processes' or 'loop'")
-    params, _ = stack_module_state(nets)  # type: ignore[arg-type]
-    params = {name: tensor.detach() for name, tensor in params.items()}
-    base = nets[0].to("meta")
-
-    def loss_of(weights: State, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return job.lab.loss(functional_call(base, weights, (x,)), y)
-
-    step = vmap(grad_and_value(loss_of))
-    numbers = {name: _column(plans, name, job) for name in ("lr", "momentum", "weight_decay")}
-    orders = torch.stack([job.order(plan) for plan in plans], 1)  # (steps, K, B)
-    inputs, targets = _stacked(job, plans)
-    which = torch.tensor([plan["data"] for plan in plans], device=job.lab.device)[:, None]
-    velocity = {name: torch.zeros_like(tensor) for name, tensor in params.items()}
-    for rows in orders:
-        x, y = inputs[which, rows], targets[which, rows]  # (K, B, ...)
-        gradients, _ = step(params, x, y)
-        with torch.no_grad():
-            for name, tensor in params.items():
-                lr, momentum, decay = (n.view(-1, *[1] * (tensor.ndim - 1)) for n in numbers.values())
-                velocity[name].mul_(momentum).add_(gradients[name]).addcmul_(tensor, decay)
-                tensor.addcmul_(velocity[name], lr, value=-1)
-    made = []
-    base.eval()
-    with torch.no_grad():
-        for n, plan in enumerate(plans):
-            state = {name: tensor[n] for name, tensor in params.items()}
-            row = _figures(job, plan, lambda x, state=state: functional_call(base, state, (x,)))  # type: ignore[misc]
-            made.append((row, {name: tensor.clone() for name, tensor in state.items()}))
-    return made
+    """All networks at once."""
+    stack = _Stack(job, plans)
+    for _ in range(job.steps):
+        stack.step()
+    stack.base.eval()
+    rows: list[dict[str, Any]] = [{} for _ in plans]
+    for kind, sets in (("train", job.sets), ("val", job.checks)):
+        for row, plan, out in zip(rows, plans, stack.outputs(sets) if sets else []):
+            row |= _figures(job, kind, out, sets[plan["data"] % len(sets)])  # type: ignore[index,arg-type]
+    states = [{name: tensor[n].clone() for name, tensor in stack.params.items()} for n in range(len(plans))]
+    return list(zip(rows, states))
 
 
 def _processes(job: _Job, plans: list[dict[str, Any]]) -> list[tuple[dict[str, Any], State]]:
@@ -299,16 +340,10 @@ _RUNNERS: dict[str, Callable[[_Job, list[dict[str, Any]]], list[tuple[dict[str, 
 }
 
 
-def _figures(job: _Job, plan: Mapping[str, Any], net: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for kind, sets in (("train", job.sets), ("val", job.checks)):
-        if not sets:
-            continue
-        data = sets[plan["data"] % len(sets)]
-        out = torch.cat([net(part) for part in data.inputs.split(2048)])  # type: ignore[union-attr]
-        row[f"{kind}_loss"] = float(job.lab.loss(out, data.targets))
-        if out.ndim == 2 and data.targets.ndim == 1 and not data.targets.is_floating_point():
-            row[f"{kind}_accuracy"] = float((out.argmax(1) == data.targets).double().mean())
+def _figures(job: _Job, kind: str, out: torch.Tensor, data: Dataset) -> dict[str, Any]:
+    row = {f"{kind}_loss": float(job.lab.loss(out, data.targets))}
+    if out.ndim == 2 and data.targets.ndim == 1 and not data.targets.is_floating_point():
+        row[f"{kind}_accuracy"] = float((out.argmax(1) == data.targets).double().mean())
     return row
 
 
@@ -316,7 +351,7 @@ def _column(plans: list[dict[str, Any]], name: str, job: _Job) -> torch.Tensor:
     return torch.tensor([plan[name] for plan in plans], dtype=job.lab.dtype, device=job.lab.device)
 
 
-def _stacked(job: _Job, plans: list[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+def _stacked(job: _Job) -> tuple[torch.Tensor, torch.Tensor]:
     sizes = {(tuple(one.inputs.shape), tuple(one.targets.shape)) for one in job.sets}  # type: ignore[union-attr]
     if len(sizes) > 1:
         raise ValueError(f"Lab(backend='vmap'): datasets of one size are needed; there are {len(sizes)}")

@@ -173,12 +173,11 @@ class Lab:
         if self.backend != "auto":
             return self.backend
         total, workers = job.steps * len(plans), os.cpu_count() or 1
-        one = _seconds(lambda: _loop(job.short(4), plans[:1])) / 4
-        expected = {"loop": one * total}
+        expected = {"loop": _seconds(_One(job, plans[0]).step) * total}
         if self.device.type == "cpu" and workers > 1:
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
-            alone = _seconds(lambda: _loop(job.short(4), plans[:1])) / 4
+            alone = _seconds(_One(job, plans[0]).step)
             torch.set_num_threads(threads)
             expected["processes"] = _PROCESS_START + alone * total / workers
         best = min(expected.values())
@@ -204,9 +203,6 @@ class _Job:
     steps: int
     batch_size: int
 
-    def short(self, steps: int) -> _Job:
-        return _Job(self.lab, self.sets, None, steps, self.batch_size)
-
     def model(self, seed: int) -> nn.Module:
         state = torch.get_rng_state()
         torch.manual_seed(seed)
@@ -222,27 +218,41 @@ class _Job:
         return torch.cat(epochs)[:needed].view(self.steps, self.batch_size).to(self.lab.device)
 
 
+class _One:
+    """One network and its optimizer."""
+
+    def __init__(self, job: _Job, plan: dict[str, Any]) -> None:
+        self.job, self.plan, self.data = job, plan, job.sets[plan["data"]]
+        self.net, self.orders, self.done = job.model(plan["seed"]), job.order(plan), 0
+        knobs = {name: plan[name] for name in ("lr", "momentum", "weight_decay")}
+        self.optimizer = torch.optim.SGD(self.net.parameters(), **knobs)
+
+    def step(self) -> None:
+        """One step of stochastic gradient descent (after the last one, the last again)."""
+        rows = self.orders[min(self.done, len(self.orders) - 1)]
+        self.done += 1
+        value = self.job.lab.loss(self.net(self.data.inputs[rows]), self.data.targets[rows])  # type: ignore[index]
+        self.optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        self.optimizer.step()
+
+
 def _loop(job: _Job, plans: list[dict[str, Any]]) -> list[tuple[dict[str, Any], State]]:
     """One network after the other."""
     made = []
     for plan in plans:
-        net, data, order = job.model(plan["seed"]), job.sets[plan["data"]], job.order(plan)
-        names = {"lr": plan["lr"], "momentum": plan["momentum"], "weight_decay": plan["weight_decay"]}
-        optimizer = torch.optim.SGD(net.parameters(), **names)
-        for rows in order:
-            value = job.lab.loss(net(data.inputs[rows]), data.targets[rows])  # type: ignore[index]
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            optimizer.step()
-        net.eval()
+        one = _One(job, plan)
+        for _ in range(job.steps):
+            one.step()
+        one.net.eval()
         row: dict[str, Any] = {}
         for kind, sets in (("train", job.sets), ("val", job.checks)):
             if sets:
                 found = sets[plan["data"] % len(sets)]
                 with torch.no_grad():
-                    out = torch.cat([net(part) for part in found.inputs.split(2048)])  # type: ignore[union-attr]
+                    out = torch.cat([one.net(part) for part in found.inputs.split(2048)])  # type: ignore[union-attr]
                 row |= _figures(job, kind, out, found)
-        made.append((row, {name: tensor.detach() for name, tensor in net.state_dict().items()}))
+        made.append((row, {name: tensor.detach() for name, tensor in one.net.state_dict().items()}))
     return made
 
 
@@ -376,12 +386,15 @@ def _check_plans(plans: list[dict[str, Any]], sets: int) -> None:
             )
 
 
-def _seconds(call: Callable[[], Any]) -> float:
-    """Seconds of the second of two calls; the first one warms up."""
+def _seconds(call: Callable[[], Any], most: float = 0.5) -> float:
+    """Seconds of a call: the median of up to nine, after one that warms up, for about half a second in all."""
     call()
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+    times: list[float] = []
+    while len(times) < 9 and (not times or sum(times) < most):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return sorted(times)[len(times) // 2]
 
 
 class _Journal:

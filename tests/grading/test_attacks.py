@@ -90,6 +90,7 @@ SAMPLE = [
     "network",
     "huge_reply",
     "stops_process",
+    "nested_folders",
 ]
 
 

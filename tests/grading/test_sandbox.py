@@ -140,6 +140,7 @@ HOARDS = {
     "unlinked but open": "files = []\nwhile True:\n    f = open('x', 'wb', buffering=0); os.unlink('x'); f.write(bytes(2**26)); files.append(f)",
     "unlinked but mapped": "import mmap\nmaps = []\nwhile True:\n    f = open('x', 'wb+', buffering=0); os.unlink('x'); f.write(bytes(2**26))\n"
     "    maps.append(mmap.mmap(f.fileno(), 2**26)); f.close()",
+    "folders in folders": "while True:\n    os.mkdir('a'); os.chdir('a')",
     "folders": "n = 0\nwhile True:\n    os.mkdir(f'f{n}'); n += 1",
 }
 

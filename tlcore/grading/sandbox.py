@@ -33,6 +33,7 @@ SPEC = "tlcore-sandbox"
 KERNELS = Path(__file__).parent / "kernels"
 _MB = 2**20
 _POLL_SECONDS = 0.2
+_DEEPEST = 100  # folders in folders
 _PREFIX = "tk-"
 _WRITABLE = ("out", "s", "w", "mpl")  # replies, sockets, working folder, matplotlib's cache
 
@@ -89,7 +90,7 @@ class SandboxProvisioner(LocalProvisioner):
     async def cleanup(self, restart: bool = False) -> None:
         await super().cleanup(restart)
         if self.run:
-            shutil.rmtree(self.run, ignore_errors=True)
+            _remove(self.run)
 
     def _walls(self) -> list[str]:
         """What the kernel sees of the machine."""
@@ -150,7 +151,7 @@ class SandboxProvisioner(LocalProvisioner):
             size, count = _disk(self.run)
             size += _unlinked(pid, self.run, self.file_size * _MB)
             if size > self.disk * _MB or count > self.files:
-                reason = f"wrote more than {self.disk} MB or {self.files} files"
+                reason = f"wrote more than {self.disk} MB or {self.files} files, or nested folders too deep"
             elif _memory(pid) > self.memory * _MB:
                 reason = f"used more than {self.memory} MB of memory"
             if reason:
@@ -254,16 +255,34 @@ def _memory(pid: int) -> int:
 
 
 def _disk(run: Path) -> tuple[int, int]:
-    """Bytes and number of files and folders below `run`; links are not followed."""
+    """Bytes and number of files and folders below `run`; links are not followed.
+
+    Folders nested too deep count as without end: below some depth a path is too long to be looked at.
+    """
     size = count = 0
-    for folder, folders, names in os.walk(run):
-        for name in (*folders, *names):
+    waiting = [(str(run), 0)]
+    while waiting:
+        folder, depth = waiting.pop()
+        if depth > _DEEPEST:
+            return size, sys.maxsize
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            continue
+        for entry in entries:
             count += 1
             try:
-                size += os.lstat(os.path.join(folder, name)).st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((entry.path, depth + 1))
+                size += entry.stat(follow_symlinks=False).st_blocks * 512
             except OSError:
                 continue
     return size, count
+
+
+def _remove(folder: Path) -> None:
+    """Remove a run folder, however deep its folders are nested; Python's own way recurses and gives up."""
+    subprocess.run(["rm", "-rf", "--", str(folder)], check=False, capture_output=True)
 
 
 def _unlinked(pid: int, run: Path, largest: int) -> int:
@@ -309,7 +328,7 @@ def sweep() -> None:
     for folder in Path("/tmp").glob(f"{_PREFIX}[0-9]*-*"):
         served = folder.name.removeprefix(_PREFIX).split("-")[0]
         if served.isdigit() and not psutil.pid_exists(int(served)) and not folder.is_symlink():
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
 
 def probe() -> str:
@@ -334,7 +353,7 @@ def probe() -> str:
         return f"bubblewrap cannot start: {error}"
     finally:
         os.close(calls)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
     if done.stdout.strip() != "42":
         hint = " (is the machine set to allow user namespaces?)" if os.getuid() else ""
         return f"bubblewrap cannot start{hint}: {done.stderr.strip()[:300]}"

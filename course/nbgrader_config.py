@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from tlcore.grading.feedback import without_scripts
 from tlcore.grading.sandbox import KERNELS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +21,9 @@ c.CourseDirectory.db_url = f"sqlite:///{ROOT}/course/gradebook.db"
 
 c.ClearSolutions.code_stub = {"python": 'raise NotImplementedError("your code here")'}
 c.OverwriteCells.add_missing_cells = True
+
+# Students write markdown, and formgrader shows it in a page that may do what you may do.
+c.HTMLExporter.filters = {"markdown2html": without_scripts}
 
 # A cell of ours takes at most 20 s; a student's may take three times as long.
 c.Execute.timeout = 60

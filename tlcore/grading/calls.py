@@ -33,6 +33,11 @@ def refuse_calls() -> int:
     for flag in _NEW:
         wanted = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag)
         allowed.add_rule(pyseccomp.ERRNO(errno.EPERM), "clone", wanted)
+    # shared memory without a name keeps its pages when they are unmapped, and large socket buffers are nobody's memory
+    allowed.add_rule(pyseccomp.ERRNO(errno.EPERM), "mmap", pyseccomp.Arg(3, pyseccomp.MASKED_EQ, 0x21, 0x21))
+    for option in (7, 32):  # SO_SNDBUF, SO_SNDBUFFORCE
+        level = pyseccomp.Arg(1, pyseccomp.EQ, 1)
+        allowed.add_rule(pyseccomp.ERRNO(errno.EPERM), "setsockopt", level, pyseccomp.Arg(2, pyseccomp.EQ, option))
     allowed.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")  # its flags lie in memory; libc falls back to clone
     file = os.memfd_create("calls")
     with os.fdopen(os.dup(file), "wb") as stream:

@@ -204,7 +204,7 @@ def _why(error: BaseException, where: context.Context) -> str:
     if isinstance(error, (Mismatch, context.NoAnswer)):
         return message[:1].upper() + message[1:] + ("" if message.endswith("?") else ".")
     if isinstance(error, AssertionError):
-        return message or _failed_line(error, where)
+        return message[:1000] or _failed_line(error, where)
     return f"{type(error).__name__}: {message}"[:500]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import collections
+import functools
 import itertools
 import json
 import math
@@ -113,7 +114,8 @@ class Decoder:
     """Inverse of `Encoder`; `other` receives the JSON of anything it does not know."""
 
     def __init__(self, blobs: list[bytes], other: Callable[[dict[str, Any], Decoder], Any]) -> None:
-        self.blobs, self._other, self._items, self._keys = blobs, other, 0, 0
+        self.blobs, self._other = blobs, other
+        self._items = self._keys = self._bytes = 0
 
     def __call__(self, tree: Any) -> Any:
         self._items += 1
@@ -129,12 +131,12 @@ class Decoder:
         if tag == "tuple":
             return tuple(self(v) for v in tree["v"])
         if tag == "named":
-            kind = collections.namedtuple(tree["n"], tree["f"], rename=True)  # type: ignore[misc]
+            kind = _named(str(tree["n"])[:80], tuple(str(f) for f in tree["f"][:100]))
             return kind(*(self(v) for v in tree["v"]))
         if tag in ("set", "frozenset"):
             return (set if tag == "set" else frozenset)(self._key(v) for v in tree["v"])
         if tag == "bytes":
-            return self.blobs[tree["b"]]
+            return self._blob(tree)
         if tag == "complex":
             return complex(*tree["v"])
         if tag == "array":
@@ -144,6 +146,14 @@ class Decoder:
         if tag == "dtype":
             return _dtype(tree["n"])
         return self._other(tree, self)
+
+    def _blob(self, tree: dict[str, Any]) -> bytes:
+        """A byte string; one that is named many times counts many times."""
+        data: bytes = self.blobs[tree["b"]]
+        self._bytes += len(data)
+        if self._bytes > MAX_BYTES:
+            raise CodecError(f"the value is larger than {MAX_BYTES // 2**20} MB")
+        return data
 
     def _key(self, tree: Any) -> Any:
         self._keys += type(tree) is not str
@@ -157,23 +167,28 @@ class Decoder:
         dtype = np.dtype(str(tree["d"]))
         if dtype.kind not in _KINDS:
             raise CodecError(f"an array of type {dtype} cannot be passed on")
-        array = np.frombuffer(self.blobs[tree["b"]], dtype).reshape(_shape(tree)).copy()
+        array = np.frombuffer(self._blob(tree), dtype).reshape(_shape(tree)).copy()
         return array[()] if tree["0"] else array
 
     def _tensor(self, tree: dict[str, Any]) -> Any:
         import torch
 
-        data = bytearray(self.blobs[tree["b"]])
+        data = bytearray(self._blob(tree))
         flat = torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
         tensor = flat.view(_dtype(tree["d"])).reshape(_shape(tree))
         return tensor.requires_grad_(bool(tree["g"]))
 
 
+@functools.lru_cache(maxsize=256)
+def _named(name: str, fields: tuple[str, ...]) -> Any:
+    return collections.namedtuple(name, fields, rename=True)  # type: ignore[misc]
+
+
 def _shape(tree: dict[str, Any]) -> list[int]:
     """Shape of an array; one without elements may still be too large to be looked at."""
     shape = [int(n) for n in tree["s"]]
-    if min(shape, default=0) < 0 or math.prod(max(n, 1) for n in shape) > MAX_BYTES:
-        raise CodecError(f"an array of shape {shape} cannot be passed on")
+    if len(shape) > 32 or min(shape, default=0) < 0 or math.prod(max(n, 1) for n in shape) > MAX_BYTES:
+        raise CodecError(f"an array of shape {str(shape)[:100]} cannot be passed on")
     return shape
 
 

@@ -24,9 +24,10 @@ from tlcore.grading.lesson import is_check
 
 _SHORTEST = 5  # seconds a cell gets at least
 _MOST_OUTPUT = 2**20  # characters a cell may put out
+_SHOWN = ("text/plain", "image/png", "image/jpeg")  # kinds of output that no browser runs
 _EACH_OUTPUT = 200  # what each output counts beside its own length
 _MOST_MESSAGE = 64 * 2**20  # bytes of one message from a kernel
-_MOST_WAITING = 32  # messages that may wait here to be read
+_MOST_WAITING = 8  # messages that may wait here to be read
 
 
 @contextmanager
@@ -147,6 +148,9 @@ class JudgedExecute(Execute):
         self.start_new_kernel_client()
         gone, self._gone = self._gone, ""
         for index, cell in self._sound:
+            if time.monotonic() > self._deadline:
+                self._gone, self._deaths = gone, self.restarts
+                return False
             try:
                 super().preprocess_cell(copy.deepcopy(cell), resources, index)
             except (DeadKernelError, CellTimeoutError):
@@ -173,7 +177,11 @@ class JudgedExecute(Execute):
     def output(self, outs: list[Any], msg: dict[str, Any], display_id: str | None, cell_index: int) -> Any:
         """Keep a cell's outputs up to a size, and say once that the rest was cut."""
         content = msg["content"]
+        if isinstance(content.get("data"), dict):  # a page of the instructor's shows outputs as they are
+            content["data"] = {kind: value for kind, value in content["data"].items() if kind in _SHOWN}
         if msg["msg_type"] == "error":
+            if any(o.output_type == "error" for o in outs):
+                return None
             lines = [str(line)[:2000] for line in list(content.get("traceback") or [])[-20:]]
             content |= {
                 "ename": str(content.get("ename"))[:80],
@@ -188,6 +196,9 @@ class JudgedExecute(Execute):
             self._full = True
             outs.append(NotebookNode(output_type="stream", name="stdout", text="… the rest of this output was cut\n"))
         return None
+
+    def _update_display_id(self, display_id: str, msg: dict[str, Any]) -> None:
+        """Outputs stay as they were first shown."""
 
     def _get_timeout(self, cell: NotebookNode | None) -> int | None:
         """Each cell that had to be stopped halves the time of those after it: they often run the same code."""

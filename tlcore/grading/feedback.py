@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import bleach
-from nbconvert.filters import markdown2html_mistune
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 from nbformat import NotebookNode
 from nbgrader.converters import GenerateFeedback
@@ -44,7 +44,12 @@ class Redact(NbGraderPreprocessor):
                 cell.outputs = [_checks_only(o, seen_hidden and not hidden) for o in cell.outputs]
                 seen_hidden = seen_hidden or hidden
             else:
-                cell.outputs = [_error_only(o, seen_hidden) for o in cell.outputs if o.output_type == "error"]
+                errors = [o for o in cell.outputs if o.output_type == "error"][:1]
+                if seen_hidden:  # which error it was, or that there was one in a cell of their own, could tell an input
+                    ours = "nbgrader" in cell.metadata
+                    cell.outputs = [_said("This cell ended in an error.") for _ in errors if ours]
+                else:
+                    cell.outputs = [_error_only(o, terse=False) for o in errors]
         return nb, resources
 
 
@@ -70,7 +75,10 @@ def _error_only(output: NotebookNode, terse: bool) -> NotebookNode:
     name = str(output.get("ename", "output"))[:80]
     if terse and not hasattr(builtins, name):
         name = "an error"  # a name of the student's choosing could carry what their code has seen
-    text = name if terse else f"{name}: {str(output.get('evalue', ''))[:300]}"
+    return _said(name if terse else f"{name}: {str(output.get('evalue', ''))[:300]}")
+
+
+def _said(text: str) -> NotebookNode:
     return NotebookNode(output_type="stream", name="stdout", text=text + "\n")
 
 
@@ -80,10 +88,10 @@ _TAGS = _HEADS | _TABLES | {"p", "br", "pre", "img", "hr", "span", "div", "del",
 _ATTRIBUTES = {"*": ["id", "class"], "a": ["href", "title"], "img": ["src", "alt", "title"]}
 
 
-def _without_scripts(source: str) -> str:
+def without_scripts(source: str) -> str:
     """Render markdown, which students write, without anything that a browser would run."""
     tags = _TAGS | set(bleach.sanitizer.ALLOWED_TAGS)
-    text = markdown2html_mistune(source)
+    text = MarkdownWithMath(renderer=IPythonRenderer(escape=True)).render(source)
     return str(bleach.clean(text, tags=tags, attributes=_ATTRIBUTES, protocols={"http", "https", "mailto", "data"}))
 
 
@@ -92,6 +100,6 @@ def write_feedback(course: Course, lesson: str, student: str) -> None:
     config = course.config()
     config.CourseDirectory.assignment_id, config.CourseDirectory.student_id = lesson, student
     config.GenerateFeedback.force = True
-    config.HTMLExporter.filters = {"markdown2html": _without_scripts}
+    config.HTMLExporter.filters = {"markdown2html": without_scripts}
     config.GenerateFeedback.preprocessors = [GetGrades, Redact, CSSHTMLHeaderPreprocessor]
     convert(GenerateFeedback, config, "graded, but its feedback page failed")

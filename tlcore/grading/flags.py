@@ -25,7 +25,7 @@ _SIGNS = {
     r"/proc/|/etc/|\.\./[^'\"\n]*(submitted|autograded|feedback|source|solutions)": "looks at the machine's files",
     r"\bsocket\s*\.\s*socket\b|\burllib\.request\b|\brequests\.(get|post)\b": "uses the network",
     r"\bsys\s*\.\s*modules\b|\b__builtins__\b|\bsys\s*\.\s*(settrace|setprofile)\b": "replaces modules or traces calls",
-    r"def\s+__eq__\s*\([^)]*\)\s*(->\s*\w+\s*)?:\s*return\s+True\b": "makes an object equal to everything",
+    r"def\s+__eq__\s*\([^)\n]{0,200}\)\s*(->\s*\w+\s*)?:\s*return\s+True\b": "makes an object equal to everything",
     r"\batexit\b": "runs code at exit",
 }
 

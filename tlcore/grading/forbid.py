@@ -214,11 +214,12 @@ def _starred(statements: list[ast.stmt]) -> list[str]:
 
 def _references(statement: ast.stmt, used: set[str], aliases: dict[str, str]) -> Iterable[str]:
     """Dotted paths that a statement refers to: through the names it looks up in the module, or imports itself."""
+    own = _aliases([statement])
     for node in ast.walk(statement):
         if isinstance(node, (ast.Name, ast.Attribute)):
             first, _, rest = _path(node).partition(".")
             whole = aliases.get(first, first)
-            if first in used or first in _aliases([statement]):
+            if first in used or first in own:
                 yield f"{whole}.{rest}" if rest else whole
         elif isinstance(node, ast.Import):
             yield from (a.name for a in node.names)

@@ -289,7 +289,7 @@ def _importable(value: Any, encode: codec.Encoder) -> Any:
 
 def _exception(described: dict[str, Any]) -> BaseException:
     """Rebuild the student's exception as its nearest built-in kind."""
-    text, trace = str(described["text"]), str(described["trace"])[:4000]
+    text, trace = str(described["text"])[:1000], str(described["trace"])[:4000]
     for name in described["kinds"]:
         kind = getattr(builtins, str(name), None)
         if isinstance(kind, type) and issubclass(kind, Exception):

@@ -33,6 +33,7 @@ SPEC = "tlcore-sandbox"
 KERNELS = Path(__file__).parent / "kernels"
 _MB = 2**20
 _POLL_SECONDS = 0.2
+_RESERVE = 2**30  # bytes of disk that stay free: files on their way through a socket cannot be counted
 _DEEPEST = 100  # folders in folders
 _PREFIX = "tk-"
 _WRITABLE = ("out", "s", "w", "mpl")  # replies, sockets, working folder, matplotlib's cache
@@ -126,7 +127,7 @@ class SandboxProvisioner(LocalProvisioner):
         args += [*_parents([self.run / "in"]), "--ro-bind", f"{self.run}/in", f"{self.run}/in"]
         for name in _WRITABLE:
             args += ["--bind", f"{self.run}/{name}", f"{self.run}/{name}"]
-        return [*args, "--chdir", f"{self.run}/w"]
+        return [*args, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", f"{self.run}/w"]
 
     def _limits(self, uid: int | None) -> list[str]:
         limits = {
@@ -152,6 +153,8 @@ class SandboxProvisioner(LocalProvisioner):
             size += _unlinked(pid, self.run, self.file_size * _MB)
             if size > self.disk * _MB or count > self.files:
                 reason = f"wrote more than {self.disk} MB or {self.files} files, or nested folders too deep"
+            elif shutil.disk_usage(self.run.parent).free < _RESERVE:
+                reason = "ran while the disk was full"
             elif _memory(pid) > self.memory * _MB:
                 reason = f"used more than {self.memory} MB of memory"
             if reason:
@@ -250,8 +253,18 @@ def _memory(pid: int) -> int:
         except OSError:
             continue
         sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
-        total += sizes.get("Pss_Anon", 0) + sizes.get("Pss_Shmem", 0)
+        total += sizes.get("Pss_Anon", 0) + sizes.get("Pss_Shmem", 0) + sizes.get("SwapPss", 0)
+        total += _page_tables(process.pid)
     return total * 1024
+
+
+def _page_tables(pid: int) -> int:
+    """Kilobytes of a process's page tables, which a wide, empty map can make large."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmPTE:"))
 
 
 def _disk(run: Path) -> tuple[int, int]:
@@ -267,8 +280,10 @@ def _disk(run: Path) -> tuple[int, int]:
             return size, sys.maxsize
         try:
             entries = list(os.scandir(folder))
-        except OSError:
-            continue
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # gone meanwhile
+        except OSError:  # too long a path, or closed to us: what is in there cannot be counted
+            return size, sys.maxsize
         for entry in entries:
             count += 1
             try:

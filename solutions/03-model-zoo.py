@@ -9,10 +9,10 @@
 # %% [markdown]
 # # 03 · What did each famous network add, and what does it cost?
 #
-# From 2010 to 2017 teams competed every year in telling what a photo shows. The contest, ILSVRC, took its photos from ImageNet. The
-# *top-5 error* is the share of photos whose true class is not among a network's five best guesses. Below are the best entries of each
-# year, and the number of parameters of the network behind each. By the end of this lesson you will have built the idea behind
-# every one of them, and counted its price with an instrument of your own.
+# From 2010 to 2017 teams competed every year in telling what a photo shows. The contest, ILSVRC, took its photos from
+# ImageNet. The *top-5 error* is the share of photos whose true class is not among a network's five best guesses. Below are
+# the best entries, two of them for 2014, and the number of parameters of the network behind each. By the end of this lesson
+# you will have built the idea behind every one of them, and counted its price with an instrument of your own.
 #
 # The lesson has eight exercises and 20 points. Running all its cells takes about half a minute.
 
@@ -44,13 +44,14 @@ for ax in (left, right):
 # GoogLeNet has the fewest, and beat VGG, which has twenty times as many. What changed from year to year is how the layers are
 # put together.
 #
-# > **About the bars.** The errors are those of ensembles, several networks averaged. The first two entries were no deep networks. The
-# > winner of 2013 was not published; we show ZFNet, by the same makers, in its place (the lectures call ZFNet itself the winner). The
-# > entry of 2016 mixed known networks. AlexNet's 15.3% averaged seven networks, and two of them were *pre-trained* on a larger part of
-# > ImageNet and then fine-tuned: transfer learning, the subject of this course, was there from the start.
+# > **About the bars.** The first two entries were no deep networks. The errors of the others are those of ensembles, several
+# > networks averaged. The winner of 2013 was not published; we show ZFNet, by the same makers, in its place (the lectures
+# > call ZFNet itself the winner). The entry of 2016 mixed known networks. AlexNet's 15.3% averaged seven networks, and two of
+# > them were *pre-trained* on a larger part of ImageNet and then fine-tuned: transfer learning, the subject of this course,
+# > was there from the start.
 #
-# The contest had two main data sets. DET asks for boxes around all objects, with classes as broad as "bird". CLS-LOC has one class per photo,
-# as fine as cock, quail or partridge. The lectures give the totals; here is what they are made of.
+# The contest had two main data sets. DET asks for boxes around all objects, with classes as broad as "bird". CLS-LOC has one
+# class per photo, as fine as cock, quail or partridge. The lectures give the totals; here is what they are made of.
 
 # %%
 cls_loc = {"training": 1_281_167, "validation": 50_000, "test": 100_000}
@@ -60,12 +61,13 @@ plots.table(
 )
 
 # %% [markdown]
-# So the two totals are not of the same kind. When people say that a network was trained on ImageNet, they mean the 1.28 million training
-# images of CLS-LOC.
+# So the two totals are not of the same kind. When people say that a network was trained on ImageNet, they mean the 1.28
+# million training images of CLS-LOC.
 #
 # ## 1 · The price of a network
 #
-# Parameters are easy to count, since a network holds them all. We build our networks on the *meta* device, as in lesson 02: shapes without numbers.
+# Parameters are easy to count, since a network holds them all. We build our networks on the *meta* device, as in lesson 02:
+# shapes without numbers.
 
 # %%
 import torch
@@ -95,8 +97,8 @@ plots.table(rows, ["network", "in the lectures", "parameters"])
 
 # %% [markdown]
 # The first lines are two versions of each network. In LeNet of 1998 a layer reads only some of the maps below it. AlexNet was
-# split over two graphics cards, and most of its layers read only the maps on their own card. These savings are part of the numbers everyone quotes.
-# And the last line of the lectures is one parameter short.
+# split over two graphics cards, and three of its five convolutions read only the maps on their own card. These savings are
+# part of the numbers everyone quotes. And the figure that the lectures give for two outputs is one parameter short.
 #
 # Multiply-adds depend on the sizes of the maps, so the network has to run. torch calls a function of ours whenever a layer
 # has run, if we register it as a *forward hook*. The following helper collects what they see.
@@ -135,16 +137,18 @@ plots.table(
 )
 
 # %% [markdown]
-# All but the first agree. The paper's abstract speaks of 650,000 neurons, which is our sum, not the caption's. (The caption also starts from
-# photos of 224 pixels, 150,528 numbers. These would give maps of 54 x 54, so everybody now feeds the network 227.)
+# All but the first agree. The paper's abstract speaks of 650,000 neurons, which is our sum, not the caption's. (The caption
+# also starts from photos of 224 pixels, 150,528 numbers. These would give maps of 54 x 54, so everybody now feeds the network
+# 227.)
 #
 # ### Exercise 1 · A counter of multiply-adds (3 points)
 #
-# Return the multiply-adds of every `nn.Conv2d` and every `nn.Linear` that runs in `net(x)`, as a dictionary from its name to its
-# number; leave out all other layers. Each number of an output costs one multiply-add per weight that it uses, and biases are free.
-# Keep in mind that a convolution with several groups reads, for each output, the channels of one group only: its `weight` has the shape (out,
-# in / groups, height, width). A layer may run more than once; then its work adds up. `x` holds one picture. For a 3x3 convolution named `"0"`, from
-# 1 to 2 channels, on a 4 x 4 picture without padding, the answer is `{"0": 72}`.
+# Return the multiply-adds (MACs for short) of every `nn.Conv2d` and every `nn.Linear` that runs in `net(x)`, as a dictionary
+# from its name to its number; leave out all other layers. Each number of an output costs one multiply-add per weight that it
+# uses, and biases are free. Keep in mind that a convolution with several groups reads, for each output, the channels of one
+# group only: its `weight` has the shape (out, in / groups, height, width). A layer may run more than once; then its work adds
+# up. `x` holds one picture. For a 3x3 convolution named `"0"`, from 1 to 2 channels, on a 4 x 4 picture without padding, the
+# answer is `{"0": 72}`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "count", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -272,7 +276,8 @@ def cost(net: nn.Module, *size: int) -> tuple[int, int]:
 
 
 # %% [markdown]
-# Your instrument on AlexNet. Record a guess first: how much of its work, in percent, is done by its three fully connected layers?
+# Your instrument on AlexNet. Record a guess first: how much of its work, in percent, is done by its three fully connected
+# layers?
 
 # %%
 my_guess = None  # percent
@@ -290,8 +295,8 @@ connected = {"work": sum(work[5:]) / sum(work), "weights": sum(weights[5:]) / su
 print(f"fully connected: {connected['work']:.0%} of the work; your guess was {my_guess}")
 
 # %% [markdown]
-# The convolutions (blue) do most of the work with few weights, because each weight is used at every position. The fully connected layers
-# (orange) hold nearly all weights and use each of them once. So "small" can mean two different things.
+# The convolutions (blue) do most of the work with few weights, because each weight is used at every position. The fully
+# connected layers (orange) hold nearly all weights and use each of them once. So "small" can mean two different things.
 #
 # What did AlexNet's two groups save? Its cousin with one group has the same maps everywhere.
 
@@ -306,11 +311,12 @@ plots.table(
 )
 
 # %% [markdown]
-# These are million multiply-adds. With one group, layers 2, 4 and 5 cost exactly twice as much: each output reads twice as many maps.
+# These are million multiply-adds. With one group, layers 2, 4 and 5 cost exactly twice as much: each output reads twice as
+# many maps.
 #
-# The next two networks changed the layers, not the plan. ZFNet made AlexNet's first kernel smaller, 7x7 with steps of 2 in place of 11x11 with
-# steps of 4. VGG uses nothing but 3x3 kernels (column C also has some 1x1), "same" padding and 2x2 pooling with steps of 2, and its columns A to E grow from 11
-# to 19 layers with weights.
+# The next two networks changed the layers, not the plan. ZFNet made AlexNet's first kernel smaller, 7x7 with steps of 2 in
+# place of 11x11 with steps of 4. VGG uses nothing but 3x3 kernels (column C also has some 1x1), "same" padding and 2x2
+# pooling with steps of 2, and its columns A to E grow from 11 to 19 layers with weights.
 
 # %%
 rows = []
@@ -322,23 +328,24 @@ for name in ("alexnet", "zfnet", "zfnet_wide", "vgg_a", "vgg_b", "vgg_c", "vgg_d
 plots.table(rows, ["network", "layers", "million params", "MB as float32", "your million MACs", "the zoo's"])
 
 # %% [markdown]
-# MAC is short for multiply-add; your counter and the zoo agree. The lectures say that AlexNet takes 255 MB and VGG-16 522 MB; at four bytes
-# a parameter it is 244 and 553. They call ZFNet's layers wider than AlexNet's. In the network of that name they are not; the paper also tried wider ones, the third line. And they say that
-# VGG-16 has "16 channels": 16 is the number of its layers with weights.
+# Your counter and the zoo agree. The lectures say that AlexNet takes 255 MB and VGG-16 522 MB; at four bytes a parameter it
+# is 244 and 553. They call ZFNet's layers wider than AlexNet's. In the network of that name they are not; the paper also
+# tried wider ones, the third line. And they say that VGG-16 has "16 channels": 16 is the number of its layers with weights.
 #
-# From column A to E the work grows to more than twice as much, the parameters by a twelfth. Most of them sit in the first fully connected layer, as in
-# AlexNet.
+# From column A to E the work grows to more than twice as much, the parameters by a twelfth. Most of them sit in the first
+# fully connected layer, as in AlexNet.
 #
 # ## 2 · Side by side
 #
-# In photos an object may fill the picture or only a corner of it. Which kernel size fits? The inception module of GoogLeNet does not choose. It runs
-# 1x1, 3x3 and 5x5 convolutions and a max pooling *side by side* on the same input, and puts their maps one behind the other.
+# In photos an object may fill the picture or only a corner of it. Which kernel size fits? The inception module of GoogLeNet
+# does not choose. It runs 1x1, 3x3 and 5x5 convolutions and a max pooling *side by side* on the same input, and puts their
+# maps one behind the other.
 #
 # ### Exercise 2 · The naive module (2 points)
 #
-# Complete the module. Its branches are a 1x1, a 3x3 and a 5x5 convolution with `one`, `three` and `five` maps, and a 3x3 max pooling with
-# stride 1. All keep the size of the map. The convolutions have a bias, and each is followed by ReLU. The output has the maps of the branches in this
-# order, along dimension 1.
+# Complete the module. Its branches are a 1x1, a 3x3 and a 5x5 convolution with `one`, `three` and `five` maps, and a 3x3 max
+# pooling with stride 1. All keep the size of the map. The convolutions have a bias, and each is followed by ReLU. The output
+# has the maps of the branches in this order, along dimension 1.
 
 
 # %% nbgrader={"grade": false, "grade_id": "naive", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -443,9 +450,9 @@ checks
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# What would it cost? GoogLeNet's first module reads 192 maps of 28 x 28 and has 64, 128 and 32 maps in its convolutions. By hand, for the 5x5 branch:
-# 28 · 28 positions, times 32 maps, times 5 · 5 · 192 weights, makes 120 million. Your counter does all branches (the names in the table are the ones you gave). Below it, what happens if
-# we stack three such modules.
+# What would it cost? GoogLeNet's first module reads 192 maps of 28 x 28 and has 64, 128 and 32 maps in its convolutions. By
+# hand, for the 5x5 branch: 28 · 28 positions, times 32 maps, times 5 · 5 · 192 weights, makes 120 million. Your counter does
+# all branches (the names in the table are the ones you gave). Below it, what happens if we stack three such modules.
 
 # %%
 naive, maps = NaiveInception(192, 64, 128, 32).to("meta"), torch.zeros(1, 192, 28, 28, device="meta")
@@ -461,17 +468,17 @@ for module in ("first", "second", "third"):
 plots.table(rows, ["module", "maps in", "maps out", "million multiply-adds"])
 
 # %% [markdown]
-# Nearly all of the work is in the two large kernels. And the pooling hands on every map it gets, so a stack of such modules can only grow: the third
-# module costs more than three times as much as the first.
+# Nearly all of the work is in the two large kernels. And the pooling hands on every map it gets, so a stack of such modules
+# can only grow: the third module costs more than three times as much as the first.
 #
-# GoogLeNet's answer is the 1x1 convolution as a **bottleneck**. It mixes maps at one position, so it can make few maps out of many. Put before a
-# large kernel, it makes that kernel cheap. Put after the pooling, it stops the growth.
+# GoogLeNet's answer is the 1x1 convolution as a **bottleneck**. It mixes maps at one position, so it can make few maps out of
+# many. Put before a large kernel, it makes that kernel cheap. Put after the pooling, it stops the growth.
 #
 # ### Exercise 3 · The reduced module (3 points)
 #
-# Complete the module. A 1x1 convolution to `reduce3` maps comes before the 3x3, one to `reduce5` maps before the 5x5, and one to `pooled` maps after the
-# pooling. The first branch stays as it was. Every convolution has a bias and is followed by ReLU, the new ones included. The order of the maps stays: 1x1, 3x3, 5x5,
-# pooling.
+# Complete the module. A 1x1 convolution to `reduce3` maps comes before the 3x3, one to `reduce5` maps before the 5x5, and one
+# to `pooled` maps after the pooling. The first branch stays as it was. Every convolution has a bias and is followed by ReLU,
+# the new ones included. The order of the maps stays: 1x1, 3x3, 5x5, pooling.
 
 
 # %% nbgrader={"grade": false, "grade_id": "reduced", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -615,8 +622,8 @@ price = rows[0][3] / rows[1][3]
 plots.table(rows, ["module", "maps out", "weights", "million multiply-adds"])
 
 # %% [markdown]
-# Less than half the work and the weights, although three layers were added. Nine such modules and a short stem make GoogLeNet. Here is
-# its table: for each module the six widths, in the order of your arguments.
+# Less than half the work and the weights, although three layers were added. Nine such modules and a short stem make
+# GoogLeNet. Here is its table: for each module the six widths, in the order of your arguments.
 
 # %%
 TABLE = {
@@ -659,8 +666,9 @@ rows = [["built from your modules", *cost(yours, 3, 224, 224)], ["the zoo's card
 plots.table(rows, ["GoogLeNet", "parameters", "multiply-adds"])
 
 # %% [markdown]
-# Your modules make the network of the paper, to the last parameter: 7 million, not the 5 or 4 million that the lectures quote. One of their tables gives it 19
-# layers; on the path from photo to classes lie 22 with weights. Its successors, as the lectures list them and as they are:
+# Your modules make the network of the paper, to the last parameter: 7 million, not the 5 or 4 million that the lectures
+# quote. One of their tables gives it 19 layers; on the path from photo to classes lie 22 with weights. Its successors, as the
+# lectures list them and as they are:
 
 # %%
 lectures = {
@@ -675,15 +683,16 @@ for name, (said, top1, top5) in lectures.items():
 plots.table(rows, ["network", "year", "said", "has", "top-1 / top-5, said", "evaluated"])
 
 # %% [markdown]
-# BN-Inception is version 2: normalisation, and two 3x3 layers in place of each 5x5. Version 3 factorises further (lesson 02). Version 4 has shortcuts only in its
-# Inception-ResNet variants. The lectures give one line for both, and its size is that of Inception-ResNet-v2. Scores of the same network differ with the
-# trained weights and with how a photo is cropped, so we name whose they are.
+# BN-Inception is version 2: normalisation, and two 3x3 layers in place of each 5x5. Version 3 factorises further (lesson 02).
+# Version 4 has shortcuts only in its Inception-ResNet variants. The lectures give one line for both, and its size is that of
+# Inception-ResNet-v2. Scores of the same network differ with the trained weights and with how a photo is cropped, so we name
+# whose they are.
 #
 # ### Does it help with objects of any size?
 #
-# The lectures argue: objects vary in size and place, a small kernel fits small ones and a large kernel large ones, so have both. Let us try.
-# A picture shows one striped blob in noise, and the class is the direction of its stripes, one of six. All blobs carry the same energy. Their
-# sizes are 3, 4, 6 or 9 pixels, and they may lie anywhere.
+# The lectures argue: objects vary in size and place, a small kernel fits small ones and a large kernel large ones, so have
+# both. Let us try. A picture shows one striped blob in noise, and the class is the direction of its stripes, one of six. All
+# blobs carry the same energy. Their sizes are 3, 4, 6 or 9 pixels, and they may lie anywhere.
 
 # %%
 from tlcore import runtime
@@ -712,9 +721,9 @@ for ax, image, size in zip(axes, [*clean, *noisy], 2 * SIZES):
     ax.set(xticks=[], yticks=[], title=f"{size} pixels")
 
 # %% [markdown]
-# On the left four blobs without noise, on the right four others as the networks see them. Each network has one layer only, so that depth cannot help: a
-# single kernel size, or your naive module. Then comes the maximum of each map, which forgets the place, and a linear layer. We chose the widths so that all have
-# about 350 parameters.
+# On the left four blobs without noise, on the right four others as the networks see them. Each network has one layer only, so
+# that depth cannot help: a single kernel size, or your naive module. Then comes the maximum of each map, which forgets the
+# place, and a linear layer. We chose the widths so that all have about 350 parameters.
 
 
 # %%
@@ -756,24 +765,24 @@ def compete(steps: int) -> dict[str, nn.Sequential]:
 # %%
 _ = runtime.seed_everything(99)
 pictures, directions, size, place = blobs(8000)  # to test on
-threads, right = torch.get_num_threads(), {}
+threads, correct = torch.get_num_threads(), {}
 torch.set_num_threads(1)
 for seed in range(runtime.scaled(quick=1, standard=2, full=5)):
     runtime.seed_everything(seed)
     trained = compete(runtime.scaled(quick=150, standard=400, full=1000))
     for name, net in trained.items():
         with torch.no_grad():
-            right.setdefault(name, []).append((net(pictures).argmax(1) == directions).float())
+            correct.setdefault(name, []).append((net(pictures).argmax(1) == directions).float())
 torch.set_num_threads(threads)
-right = {name: torch.stack(each).mean(0) for name, each in right.items()}  # averaged over the seeds
+correct = {name: torch.stack(each).mean(0) for name, each in correct.items()}  # averaged over the seeds
 
 # %%
 border = (place - 0.5).abs().amax(1) > 0.5**1.5  # the outer half of all places
-by_size, rows = {name: [float(r[size == s].mean()) for s in SIZES] for name, r in right.items()}, []
-for name, r in right.items():
+by_size, rows = {name: [float(r[size == s].mean()) for s in SIZES] for name, r in correct.items()}, []
+for name, r in correct.items():
     shown = [*by_size[name], float(r.mean()), float(r[~border].mean()), float(r[border].mean())]
     rows.append([name, count_params(trained[name]), *[f"{share:.1%}" for share in shown]])
-best = max(right, key=lambda name: right[name].mean())
+best = max(correct, key=lambda name: correct[name].mean())
 print(f"best on average: {best}; your guess was {my_design}")
 plots.table(rows, ["layer", "params", *[f"{s} pixels" for s in SIZES], "all", "inside", "near the border"])
 
@@ -785,18 +794,19 @@ ax.set(xlabel="size of the blob (pixels)", ylabel="accuracy", xticks=SIZES)
 _ = ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 # %% [markdown]
-# One half of the argument holds. The 3x3 kernels are the best for the smallest blobs and fall far behind on the largest; the 7x7 kernels are the worst on the
-# smallest. The module is never the worst. But it does not beat the 5x5 kernels, which suit these four sizes as well: on average the two are within about a point. What
-# the module saves is the choice. And the *place* of a blob matters little to any of them, because a convolution looks everywhere with the same kernel.
+# One half of the argument holds. The 3x3 kernels are the best for the smallest blobs and fall far behind on the largest; the
+# 7x7 kernels are the worst on the smallest. The module is never the worst. But it does not beat the 5x5 kernels, which suit
+# these four sizes as well: on average the two are within about a point. What the module saves is the choice. And the *place*
+# of a blob matters little to any of them, because a convolution looks everywhere with the same kernel.
 #
-# Depth is another way to several sizes, since each layer sees further than the one below it. VGG has only 3x3 kernels, and in 2014 it came second, right behind
-# GoogLeNet.
+# Depth is another way to several sizes, since each layer sees further than the one below it. VGG has only 3x3 kernels, and in
+# 2014 it came second, right behind GoogLeNet.
 #
 # ### Outputs half-way up
 #
-# GoogLeNet has two more classifiers, on the maps of modules 4a and 4d. In training their losses are added to the main one, times 0.3. Afterwards they are
-# thrown away. The lectures call them a way to regularise; the paper also wanted them for the gradient. We look at the gradient first. Your network
-# starts with torch's default weights, which are rather small.
+# GoogLeNet has two more classifiers, on the maps of modules 4a and 4d. In training their losses are added to the main one,
+# times 0.3. Afterwards they are thrown away. The lectures call them a way to regularise; the paper also wanted them for the
+# gradient. We look at the gradient first. Your network starts with torch's default weights, which are rather small.
 
 
 # %%
@@ -815,7 +825,8 @@ rows = [
 plots.table(rows, ["auxiliary outputs", "yours", "the zoo's"])
 
 # %% [markdown]
-# The helpers almost double the network while it trains. By what factor do they raise the gradient in the stem, before the first step?
+# The helpers almost double the network while it trains. By what factor do they raise the gradient in the stem, before the
+# first step?
 
 # %%
 my_factor = None
@@ -850,8 +861,9 @@ factor = norms["with both auxiliary losses"][0] / norms["main loss alone"][0]
 print(f"the stem's gradient grows by a factor of {factor:.0f}; your guess was {my_factor}")
 
 # %% [markdown]
-# Without help the gradient shrinks from module to module on its way down, the disease of lesson 01. Each auxiliary output injects a fresh one, at 4d and at 4a.
-# Lesson 01 also had a cure: scale the weights to the fan. The zoo's GoogLeNet starts that way. Does it still need help?
+# Without help the gradient shrinks from module to module on its way down, the disease of lesson 01. Each auxiliary output
+# injects a fresh one, at 4d and at 4a. Lesson 01 also had a cure: scale the first weights to the
+# size of the layer. The zoo's GoogLeNet starts that way. Does it still need help?
 
 # %%
 _ = runtime.seed_everything(0)
@@ -859,24 +871,25 @@ scaled = zoo.get_model("googlenet", aux_logits=True).train()
 main, *extra = [nn.functional.cross_entropy(logits, y) for logits in scaled(x)]
 scaled_factor = gradient_norm(main + 0.3 * sum(extra), scaled.stem) / gradient_norm(main, scaled.stem)
 plots.table(
-    [["torch's default", f"x {factor:.0f}"], ["scaled to the fan", f"x {scaled_factor:.2f}"]],
+    [["torch's default", f"x {factor:.0f}"], ["scaled to the layer", f"x {scaled_factor:.2f}"]],
     ["weights at the start", "auxiliary losses change the stem's gradient"],
 )
 
 # %% [markdown]
-# Hardly. With scaled weights the gradient arrives by itself. This fits what the authors found a year later, in the paper on version 3: their auxiliary classifiers did
-# not speed up the start of training, and helped only at its end. So there they, too, call them a regulariser.
+# Hardly. With scaled weights the gradient arrives by itself. This fits what the authors found a year later, in the paper on
+# version 3: their auxiliary classifiers did not speed up the start of training, and helped only at its end. So there they,
+# too, call them a regulariser.
 #
 # ## 3 · Around
 #
-# A residual block adds its input to its output (lesson 01). ResNet-50 and its deeper sisters combine this with the 1x1 bottleneck: 1x1 down, 3x3 on few
-# maps, 1x1 up again.
+# A residual block adds its input to its output (lesson 01). ResNet-50 and its deeper sisters combine this with the 1x1
+# bottleneck: 1x1 down, 3x3 on few maps, 1x1 up again.
 #
 # ### Exercise 4 · The residual bottleneck (3 points)
 #
-# Complete the block. $F$ is a 1x1 convolution to `inner` maps, a 3x3 convolution that keeps their number and size, and a 1x1 back to `channels` maps. None
-# has a bias. Batch normalisation (`nn.BatchNorm2d`) follows each of the three, and a ReLU follows the first two normalisations. The output is
-# $\text{relu}(F(x) + x)$. Do not change `x` in place.
+# Complete the block. $F$ is a 1x1 convolution to `inner` maps, a 3x3 convolution that keeps their number and size, and a 1x1
+# back to `channels` maps. None has a bias. Batch normalisation (`nn.BatchNorm2d`) follows each of the three, and a ReLU
+# follows the first two normalisations. The output is $\text{relu}(F(x) + x)$. Do not change `x` in place.
 
 
 # %% nbgrader={"grade": false, "grade_id": "bottleneck", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1013,8 +1026,9 @@ checks
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The paper's figure 5 shows two blocks side by side: two 3x3 layers on 64 maps, as in ResNet-18 and 34, and the bottleneck on 256 maps. By hand, the bottleneck
-# on maps of 56 x 56 costs 56 · 56 · (256 · 64 + 9 · 64 · 64 + 64 · 256), or 218 million. We add what two 3x3 layers on 256 maps would cost.
+# The paper's figure 5 shows two blocks side by side: two 3x3 layers on 64 maps, as in ResNet-18 and 34, and the bottleneck on
+# 256 maps. By hand, the bottleneck on maps of 56 x 56 costs 56 · 56 · (256 · 64 + 9 · 64 · 64 + 64 · 256), or 218 million. We
+# add what two 3x3 layers on 256 maps would cost.
 
 
 # %%
@@ -1029,8 +1043,8 @@ rows = [[name, maps, cost(block, maps, 56, 56)[1] / 1e6] for name, (block, maps)
 plots.table(rows, ["layers of the block", "maps in and out", "million multiply-adds"])
 
 # %% [markdown]
-# The bottleneck carries four times as many maps for about the price of the basic block, and for one seventeenth of the price of the wide one.
-# (Look at `pair`: it runs the same two layers twice, and your counter adds up both runs.)
+# The bottleneck carries four times as many maps for about the price of the basic block, and for one seventeenth of the price
+# of the wide one. (Look at `pair`: it runs the same two layers twice, and your counter adds up both runs.)
 #
 # ### The lectures' table of ResNets
 #
@@ -1038,8 +1052,8 @@ plots.table(rows, ["layers of the block", "maps in and out", "million multiply-a
 # | --- | --- | --- | --- | --- | --- |
 # | parameters, as printed | 11.174M | 21.282M | 23.521M | 42.513M | 58.157M |
 #
-# None of these is a network of the paper. Let us try a guess: the same blocks for small pictures, with a 3x3 layer in place of the 7x7 and the pooling,
-# and with ten classes.
+# None of these is a network of the paper. Let us try a guess: the same blocks for small pictures, with a 3x3 layer in place
+# of the 7x7 and the pooling, and with ten classes.
 
 # %%
 rows = []
@@ -1049,8 +1063,9 @@ for depth in (18, 34, 50, 101, 152):
 plots.table(rows, ["layers", "3x3 stem, 10 classes: params", "MACs", "ImageNet: params", "MACs, in millions"])
 
 # %% [markdown]
-# The second column is the lectures' table, digit for digit. What the small networks lack is, above all, 990 of the 1,000 outputs; in the three deep ones these are two million
-# parameters. They are not the ResNets that the paper trained on CIFAR-10 either: its ResNet-20 has 0.27 million.
+# The second column is the lectures' table, digit for digit. What the small networks lack is, above all, 990 of the 1,000
+# outputs; in the three deep ones these are two million parameters. They are not the ResNets that the paper trained on
+# CIFAR-10 either: its ResNet-20 has 0.27 million.
 #
 # Networks also come with recipes. Here are those of AlexNet and ResNet, from their papers.
 
@@ -1063,11 +1078,11 @@ for topic in topics.split(", "):
 plots.table(rows, ["", "AlexNet", "ResNet"])
 
 # %% [markdown]
-# A slide of the lectures gives ResNet a weight decay of 1e-5; the paper has 1e-4. Another calls AlexNet the first use of ReLU, which is older. AlexNet also normalised the
-# *responses* of two layers, which is out of use.
+# A slide of the lectures gives ResNet a weight decay of 1e-5; the paper has 1e-4. Another calls AlexNet the first use of
+# ReLU, which is older. AlexNet also normalised the *responses* of two layers, which is out of use.
 #
-# Two descendants of ResNet keep the plan and change the widths. A Wide ResNet doubles the inner maps. ResNeXt doubles them as well and splits the 3x3 into
-# 32 groups: AlexNet's groups are back, as a way to save.
+# Two descendants of ResNet keep the plan and change the widths. A Wide ResNet doubles the inner maps. ResNeXt doubles them as
+# well and splits the 3x3 into 32 groups: AlexNet's groups are back, as a way to save.
 
 # %%
 rows = []
@@ -1077,17 +1092,19 @@ for name in ("resnet50", "wide_resnet50_2", "resnext50_32x4d"):
 plots.table(rows, ["network", "million params", "million MACs", "top-1"])
 
 # %% [markdown]
-# Both are better than ResNet-50, by about two points. The wide one pays with nearly three times the work and the parameters, ResNeXt with almost nothing.
+# Both are better than ResNet-50, by about two points. The wide one pays with nearly three times the work and the parameters,
+# ResNeXt with almost nothing.
 #
 # ## 4 · Turning maps up and down
 #
-# All layers so far look at a neighbourhood. The squeeze-and-excitation block (SE) of the winner of 2017 looks at the whole of each map, and then decides how loud that map
-# should be. It can stand behind any layer.
+# All layers so far look at a neighbourhood. The squeeze-and-excitation block (SE) of the winner of 2017 looks at the whole of
+# each map, and then decides how loud that map should be. It can stand behind any layer.
 #
 # ### Exercise 5 · Squeeze and excitation (3 points)
 #
-# Complete the block. *Squeeze*: the mean of each map, C numbers per picture. *Excite*: a linear layer to C / `reduction` numbers, ReLU, a linear layer back
-# to C numbers, and a sigmoid. Both layers have a bias. *Scale*: multiply each map of the picture by its number.
+# Complete the block. *Squeeze*: the mean of each map, C numbers per picture. *Excite*: a linear layer to C / `reduction`
+# numbers, ReLU, a linear layer back to C numbers, and a sigmoid. Both layers have a bias. *Scale*: multiply each map of the
+# picture by its number.
 
 
 # %% nbgrader={"grade": false, "grade_id": "squeeze", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1221,8 +1238,8 @@ checks
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# SE-ResNet-50 is ResNet-50 with your block at the end of $F$ in each of its 16 bottlenecks. By hand, a block costs $2 C^2 / 16$ multiply-adds. How much does that
-# add to the work of ResNet-50, in percent?
+# SE-ResNet-50 is ResNet-50 with your block at the end of $F$ in each of its 16 bottlenecks. By hand, a block costs $2 C^2 /
+# 16$ multiply-adds. How much does that add to the work of ResNet-50, in percent?
 
 # %%
 my_extra = None  # percent
@@ -1240,20 +1257,20 @@ rows += [["all", *total], ["SE-ResNet-50 minus ResNet-50", squeezed.params - pla
 plots.table(rows, ["your blocks", "parameters", "multiply-adds"])
 
 # %% [markdown]
-# A tenth more parameters, and hardly any work: the two layers run once per picture, not once per position. (We compare no multiply-adds in the last line, since the two
-# ResNets of the zoo also differ in the layer that takes the step of two.) The means and the scaling are work as well, but no multiply-adds of a layer, so no counter
-# of this kind sees them.
+# A tenth more parameters, and hardly any work: the two layers run once per picture, not once per position. (We compare no
+# multiply-adds in the last line, since the two ResNets of the zoo also differ in the layer that takes the step of two.) The
+# means and the scaling are work as well, but no multiply-adds of a layer, so no counter of this kind sees them.
 #
 # ## 5 · Keeping everything
 #
-# A residual block adds. A dense block keeps: each layer reads the maps of *all* layers before it, side by side, and appends a few of its own. Nothing has to
-# be learned twice, and every layer has a direct line to the first and to the last.
+# A residual block adds. A dense block keeps: each layer reads the maps of *all* layers before it, side by side, and appends a
+# few of its own. Nothing has to be learned twice, and every layer has a direct line to the first and to the last.
 #
 # ### Exercise 6 · A dense block (2 points)
 #
-# Complete the block of `depth` layers. Each layer is batch normalisation, ReLU and a 3x3 convolution without bias that keeps the size, in this order. It reads
-# all maps so far, the input's included, and makes `growth` new ones. The output has all maps in the order in which they came: the input, then the maps of
-# layer 1, layer 2, and so on.
+# Complete the block of `depth` layers. Each layer is batch normalisation, ReLU and a 3x3 convolution without bias that keeps
+# the size, in this order. It reads all maps so far, the input's included, and makes `growth` new ones. The output has all
+# maps in the order in which they came: the input, then the maps of layer 1, layer 2, and so on.
 
 
 # %% nbgrader={"grade": false, "grade_id": "dense", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1367,9 +1384,9 @@ checks
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Because everything is kept, each layer can be narrow: the lectures' example has 12 maps. DenseNet-40 has three blocks of 12 such layers. Between two
-# blocks stands a transition: a 1x1 convolution mixes all maps, and the size is halved. So "every layer is connected with every other" holds within a block. We
-# build it from yours.
+# Because everything is kept, each layer can be narrow: the lectures' example has 12 maps. DenseNet-40 has three blocks of 12
+# such layers. Between two blocks stands a transition: a 1x1 convolution mixes all maps, and the size is halved. So "every
+# layer is connected with every other" holds within a block. We build it from yours.
 
 
 # %%
@@ -1393,8 +1410,8 @@ rows = [
 plots.table(rows, ["network", "parameters", "multiply-adds"])
 
 # %% [markdown]
-# It has fewer parameters than ResNet-110 and does slightly more work. Where does the work come from? From reading: a layer's price grows with
-# the maps before it. Here is the number of maps that each of the 36 layers reads.
+# It has fewer parameters than ResNet-110 and does slightly more work. Where does the work come from? From reading: a layer's
+# price grows with the maps before it. Here is the number of maps that each of the 36 layers reads.
 
 # %%
 kernels = [m.weight for m in densenet.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
@@ -1405,19 +1422,20 @@ ax.axhline(12, color=plots.ORANGE)
 _ = ax.set(xlabel="3x3 layer", ylabel="maps", title="maps read (bars) and maps made (line)")
 
 # %% [markdown]
-# The last layer reads 36 times as many maps as it makes. ImageNet's DenseNets therefore put a 1x1 bottleneck before each 3x3 layer, and their transitions
-# keep only half of the maps.
+# The last layer reads 36 times as many maps as it makes. ImageNet's DenseNets therefore put a 1x1 bottleneck before each 3x3
+# layer, and their transitions keep only half of the maps.
 #
 # ## 6 · Look, then mix
 #
-# An ordinary convolution does two things at once: it looks at a neighbourhood, and it mixes maps. MobileNet takes them apart. A **depthwise** convolution
-# looks: each map has one kernel of its own. A **pointwise** one, 1x1, mixes. In the language of groups, depthwise means as many groups as maps: AlexNet had 2,
-# ResNeXt 32, MobileNet all of them.
+# An ordinary convolution does two things at once: it looks at a neighbourhood, and it mixes maps. MobileNet takes them apart.
+# A **depthwise** convolution looks: each map has one kernel of its own. A **pointwise** one, 1x1, mixes. In the language of
+# groups, depthwise means as many groups as maps: AlexNet had 2, ResNeXt 32, MobileNet all of them.
 #
 # ### Exercise 7 · A separable convolution (2 points)
 #
-# Return a module that runs a depthwise convolution with a square kernel and the given padding, and then a pointwise one to `out_channels` maps. No biases, and
-# nothing in between. (MobileNet normalises and applies ReLU after each. We leave that out, so that the result can be compared with an ordinary convolution.)
+# Return a module that runs a depthwise convolution with a square kernel and the given padding, and then a pointwise one to
+# `out_channels` maps. No biases, and nothing in between. (MobileNet normalises and applies ReLU after each. We leave that
+# out, so that the result can be compared with an ordinary convolution.)
 
 
 # %% nbgrader={"grade": false, "grade_id": "separable", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1505,7 +1523,8 @@ checks
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The lectures' example is a 5x5 convolution from 3 to 256 maps on a picture of 12 x 12. By what factor is the separable one cheaper?
+# The lectures' example is a 5x5 convolution from 3 to 256 maps on a picture of 12 x 12. By what factor is the separable one
+# cheaper?
 
 # %%
 my_saving = None
@@ -1523,13 +1542,15 @@ plots.table(
 )
 
 # %% [markdown]
-# The lectures mix the two rows. Their 2.8 million use padding. Their 60 thousand take the depthwise layer on 12 x 12 positions, with padding, and the
-# pointwise one on 8 x 8, without. Within a row the factor is 22.8 both times. In general, with $M$ maps in, $N$ maps out and a kernel of side $k$, the share of the
-# work that is left is
+# The lectures mix the two rows. Their 2.8 million use padding. Their 60 thousand take the depthwise layer on 12 x 12
+# positions, with padding, and the pointwise one on 8 x 8, without. Within a row the factor is 22.8 both times. (Their 20 and
+# 1 thousand parameters are right: 19,456 and 1,102, with biases.) In general, with $M$ maps in, $N$ maps out and a kernel of
+# side $k$, the share of the work that is left is
 #
 # $$\frac{k^2 M + M N}{k^2 M N} = \frac{1}{N} + \frac{1}{k^2}.$$
 #
-# For $N = 256$ and $k = 5$ it is 1/256 + 1/25, or 1/22.8. In a real network $N$ is large, and with 3x3 kernels the saving comes close to nine.
+# For $N = 256$ and $k = 5$ it is 1/256 + 1/25, or 1/22.8. In a real network $N$ is large, and with 3x3 kernels the saving
+# comes close to nine.
 #
 # MobileNet is a 3x3 layer, 13 separable ones, and a classifier. Your counter tells where its work is.
 
@@ -1553,8 +1574,8 @@ for kind in ("first layer", "depthwise", "pointwise", "classifier"):
 plots.table(rows, ["layers", "share of the work", "share of the weights"])
 
 # %% [markdown]
-# Looking is nearly free; mixing is what costs. Here are the layers behind these shares, as in the lectures' table of the network. The last number of a kernel is the number of maps
-# that it reads.
+# Looking is nearly free; mixing is what costs. Here are the layers behind these shares, as in the lectures' table of the
+# network. The last number of a kernel is the number of maps that it reads.
 
 # %%
 rows = []
@@ -1564,22 +1585,24 @@ for _, layer, shape in ran[:-1]:
 plots.table([*rows[:7], 4 * ["..."], *rows[-4:]], ["layer", "kernel", "stride", "output"])
 
 # %% [markdown]
-# In the lectures' table the last depthwise layer has a stride of 2. With it the last two lines would have 4 x 4 positions; the sizes printed beside it, and the authors'
-# code, have 7 x 7.
+# In the lectures' table the last depthwise layer has a stride of 2. With it the last two lines would have 4 x 4 positions;
+# the sizes printed beside it, and the authors' code, have 7 x 7.
 #
 # ## 7 · A cell that nobody drew
 #
-# All blocks so far were invented by people. NASNet's were searched for: a program proposed cells, each was trained for a while on CIFAR-10, and the results
-# steered the next proposals. The best cells were then stacked to a network for ImageNet. That, too, is transfer: not of weights, but of an architecture.
+# All blocks so far were invented by people. NASNet's were searched for: a program proposed cells, each was trained for a
+# while on CIFAR-10, and the results steered the next proposals. The best cells were then stacked to a network for ImageNet.
+# That, too, is transfer: not of weights, but of an architecture.
 #
-# A cell is data. It starts with two states, numbered 0 and 1: the outputs of the cell before the last one, and of the last one. Each step picks two states and an
-# operation for each, adds the two results, and appends the sum as a new state. In the end some of the states are put one behind the other.
+# A cell is data. It starts with two states, numbered 0 and 1: the outputs of the cell before the last one, and of the last
+# one. Each step picks two states and an operation for each, adds the two results, and appends the sum as a new state. In the
+# end some of the states are put one behind the other.
 #
 # ### Exercise 8 · Reading a cell (2 points)
 #
-# Run a cell. A step is (operation, number of a state, operation, number of a state), and an operation is any function of a tensor. Return the states with the
-# numbers in `output`, in this order, concatenated along dimension 1. With `steps = [(torch.neg, 1, torch.exp, 0)]` and `output = [2]` the result is
-# `-current + previous.exp()`.
+# Run a cell. A step is (operation, number of a state, operation, number of a state), and an operation is any function of a
+# tensor. Return the states with the numbers in `output`, in this order, concatenated along dimension 1. With `steps =
+# [(torch.neg, 1, torch.exp, 0)]` and `output = [2]` the result is `-current + previous.exp()`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "cell", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1658,8 +1681,8 @@ checks
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# This is the "normal cell" of NASNet-A. Its operations are averaging, doing nothing, and separable convolutions, each of them applied twice, with ReLU before and
-# normalisation after. We take yours.
+# This is the "normal cell" of NASNet-A. Its operations are averaging, doing nothing, and separable convolutions, each of them
+# applied twice, with ReLU before and normalisation after. We take yours.
 
 
 # %%
@@ -1687,14 +1710,15 @@ def in_words(operation: nn.Module) -> str:
 
 
 inputs, rows = ["the cell before the last", "the last cell"], []
-for state, (left, i, right_, j) in enumerate(normal_cell(44), 2):
-    rows.append([state, f"{in_words(left)}{inputs[i]}", f"{in_words(right_)}{inputs[j]}"])
+for state, (left, i, right, j) in enumerate(normal_cell(44), 2):
+    rows.append([state, f"{in_words(left)}{inputs[i]}", f"{in_words(right)}{inputs[j]}"])
 plots.table(rows, ["state", "one summand", "the other"])
 
 # %% [markdown]
-# Who would have drawn this? State 5 adds an average to itself. No step reads an earlier step, although all were allowed to. The output consists of state 0 and the five sums. (The
-# network also has a "reduction cell", found in the same way, that halves the size.) On 44 maps of 28 x 28, the
-# first stage of the small NASNet, your reader runs the cell and your counter watches. Beside it stands one ordinary 3x3 layer with as many maps in and out.
+# Who would have drawn this? State 5 adds an average to itself. No step reads an earlier step, although all were allowed to.
+# The output consists of state 0 and the five sums. (The network also has a "reduction cell", found in the same way, that
+# halves the size.) On 44 maps of 28 x 28, the first stage of the small NASNet, your reader runs the cell and your counter
+# watches. Beside it stands one ordinary 3x3 layer with as many maps in and out.
 
 
 # %%
@@ -1716,14 +1740,16 @@ rows = []
 for name, net in (("the cell", cell), ("one 3x3 layer", nn.Conv2d(44, 6 * 44, 3, padding=1, bias=False))):
     params, macs = cost(net, 44, 28, 28)
     rows.append([name, sum(isinstance(m, nn.Conv2d) for m in net.modules()), params, macs / 1e6])
-plots.table(rows, ["264 maps from 44", "convolutions", "parameters", "million multiply-adds"])
+plots.table(rows, ["44 maps in, 264 out", "convolutions", "parameters", "million multiply-adds"])
 
 # %% [markdown]
-# Twenty convolutions for a quarter of the price of one. Ordinary 3x3 convolutions were on offer as well; the search did not take them.
+# Twenty convolutions for a quarter of the price of one. Ordinary 3x3 convolutions were on offer as well; the search did not
+# take them.
 #
 # ## 8 · The whole zoo
 #
-# First, the lectures' closing table, and what the zoo knows about the same networks. We count the layers with weights on the longest path.
+# First, the lectures' closing table, and what the zoo knows about the same networks. We count the layers with weights on the
+# longest path.
 
 # %%
 said = [
@@ -1742,8 +1768,9 @@ for name, network, depth, error, parameters in said:
 plots.table(rows, ["", "layers, said", "layers", "params, said", "params", "top-5 error, said", "one net, one crop"])
 
 # %% [markdown]
-# The errors in the lectures are those of ensembles; one network alone makes more. (Some slides count poolings as layers, too: AlexNet has 7, 8 or 12, depending on
-# the slide.) For each network the zoo keeps what the lectures say, and how far it is exact:
+# The errors in the lectures are those of ensembles; one network alone makes more. (Some slides count poolings as layers, too:
+# AlexNet has 7, 8 or 12, depending on the slide.) For each network the zoo keeps what the lectures say, and how far it is
+# exact:
 
 # %%
 names = ("lenet5", "alexnet", "vgg_d", "googlenet", "inception_v4", "resnet50", "mobilenet_v1", "efficientnet_l2")
@@ -1752,14 +1779,16 @@ plots.table([[n, zoo.card(n).lecture, zoo.card(n).exact] for n in names], ["netw
 # %% [markdown]
 # The last line is the lectures' "best result": 480 million parameters, and 300 million more images to learn from.
 #
-# And now the picture that all these numbers lead to. What goes along with accuracy: more parameters, or more multiply-adds? Place your bet, "params" or "macs".
+# And now the picture that all these numbers lead to. What goes along with accuracy: more parameters, or more multiply-adds?
+# Place your bet, "params" or "macs".
 
 # %%
 my_bet = None
 
 # %% [markdown]
-# Your counter runs through one family after the other, for networks whose top-1 accuracy on ImageNet we know. (We leave out those that were trained on more data
-# or by a much later recipe, and AlexNet's own figure, which is for another year's test set.)
+# Your counter runs through one family after the other, for networks whose top-1 accuracy on ImageNet we know. (We leave out
+# those that were trained on more data or by a much later recipe, and AlexNet's own figure, which is for another year's test
+# set.)
 
 # %%
 families = {
@@ -1795,18 +1824,20 @@ for column, (ax, unit) in enumerate(zip(axes, ("million parameters", "million mu
 _ = axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 # %% [markdown]
-# Across families the number of parameters says almost nothing about accuracy, and the multiply-adds say only a little more. Within most families both rise together with it.
-# The families differ in where they begin. GoogLeNet comes within two points of VGG-16 with a twentieth of its parameters and a tenth of its work, and
-# MobileNet within one point with still less of both. This is what the ideas of this lesson bought.
+# Across families the number of parameters says almost nothing about accuracy, and the multiply-adds say only a little more.
+# Within most families both rise together with it. The families differ in where they begin. GoogLeNet comes within two points
+# of VGG-16 with a twentieth of its parameters and a tenth of its work, and MobileNet within one point with still less of
+# both. This is what the ideas of this lesson bought.
 #
-# Do not read too much into a point or two. These networks were trained in different years by different recipes, and a later recipe alone lifts the same ResNet-50 above 80%.
+# Do not read too much into a point or two. These networks were trained in different years by different recipes, and a later
+# recipe alone lifts the same ResNet-50 above 80%.
 #
 # ## What we saw
 #
 # The numbers below come from your run.
 
 # %%
-average = " / ".join(f"{float(r.mean()):.0%}" for r in right.values())
+average = " / ".join(f"{float(r.mean()):.0%}" for r in correct.values())
 plots.table(
     [
         ["AlexNet, fully connected: work / weights", f"{connected['work']:.0%} / {connected['weights']:.0%}"],
@@ -1822,14 +1853,18 @@ plots.table(
 )
 
 # %% [markdown]
-# - Weights are stored once and used at every position. Count both, parameters and multiply-adds: they are two different prices.
-# - A 1x1 convolution mixes maps. Before a large kernel it is a bottleneck (inception, ResNet-50), after a depthwise one it does the mixing (MobileNet).
-# - Kernels side by side save the choice of a size. They do not beat a single kernel that fits.
+# - Weights are stored once and used at every position. Count both, parameters and multiply-adds: they are two different
+#   prices.
+# - A 1x1 convolution mixes maps. Before a large kernel it is a bottleneck (inception, ResNet-50), after a depthwise one it
+#   does the mixing (MobileNet).
+# - Kernels side by side save the choice of a size. On our blobs they did not beat a single kernel that fits.
 # - Shortcuts add, dense blocks append, squeeze-and-excitation multiplies.
 # - A name is not a network: groups, stems, classes, strides and auxiliary outputs all change the count. Read the network.
 #
 # ### What if?
 #
 # - What if each competitor had two layers? How far would two 3x3 layers see, and at which sizes would they catch up?
-# - A separable convolution has a kernel for each map. What can an ordinary convolution do that it cannot? Lesson 02 asked the same about columns and rows.
-# - Multiply-adds are not seconds. Which of your blocks would you expect to be slower than its count says, and how would you measure it?
+# - A separable convolution has a kernel for each map. What can an ordinary convolution do that it cannot? Lesson 02 asked the
+#   same about columns and rows.
+# - Multiply-adds are not seconds. Which of your blocks would you expect to be slower than its count says, and how would you
+#   measure it?

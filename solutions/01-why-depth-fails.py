@@ -91,8 +91,9 @@ ax.set(xlabel="step", ylabel="training loss", ylim=(0, 2.8))
 _ = ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 # %% [markdown]
-# The 4 layers learn the training set in a few dozen steps. The 34 layers get stuck far above them, although they have
-# room for much more. And this is the *training* loss, so they do not overfit: they fail to learn. With shortcuts the
+# The 4 layers learn the training set in a few dozen steps. After as many steps the 34 layers are
+# still far above them, although they have room for much more. And this is the *training* loss, so they do not overfit: they hardly
+# learn. With shortcuts the
 # same 34 layers learn as they should. (Their curve starts above the frame.)
 #
 # The lectures list what makes deep learning hard: it needs much data, it overfits, gradients vanish or explode, the
@@ -388,7 +389,8 @@ print("logistic, 100 layers, in single precision:", float(torch.tensor(first["lo
 # factor that is the same for every layer gives a straight line, and the logistic and the ReLU curves are nearly
 # straight. The logistic network loses so much that single precision, in which networks usually compute, rounds its
 # gradient to exactly zero: at 100 layers its first layer cannot learn at all. Tanh with these weights loses slowly.
-# ReLU vanishes or explodes, and the only difference between its two curves is a factor of 2 in the weights.
+# ReLU vanishes or explodes, and apart from the random draw its two curves
+# differ by a factor of 2 in the weights.
 #
 # > **When does it explode?** The lecture says: with linear or ReLU units, where $\partial y / \partial x$ is 0 or
 # > $w_{yx}$, it can happen when $|\sum_y \partial y / \partial x| > 1$. This is exact when all units above send the
@@ -566,7 +568,8 @@ plots.table([[name, losses[0], losses[-1]] for name, losses in after.items()], [
 
 # %% [markdown]
 # Guessing among ten classes gives a loss of $\ln 10 = 2.30$, and there the first network stays. Yours learns. The
-# same layers, the same steps: only the size of the first weights is different.
+# same layers, the same steps: only the initial weights, and biases of 0, are
+# different.
 
 # %% [markdown]
 # ## 4 · The right learning rate, and normalisation
@@ -948,7 +951,8 @@ plots.table(rows, ["network", "training loss"])
 
 # %% [markdown]
 # The deepened network is exactly as good as the shallow one, and it learns further. So a good network of 32 layers
-# exists, and gradient descent does not find it from a random start. The lectures call the reason a harder credit
+# exists, and gradient descent does not get near it
+# from a random start in the same number of steps. The lectures call the reason a harder credit
 # assignment. Notice what made the difference: *starting with layers that pass everything on*. Keep that in mind.
 #
 # ## 6 · Direct connections
@@ -1374,8 +1378,8 @@ plots.table([[name, loss] for name, loss in form_loss.items()], ["form", "traini
 # do best. Around eight, or around all 32, the loss is clearly higher: inside such a block the layers are a plain
 # stack again.
 #
-# A year later the same authors moved the ReLU: $y = x + F(x)$, with normalisation and ReLU *before* each layer inside
-# $F$. In this **pre-activation** form nothing stands on the shortcuts, and the input reaches the last layer as a
+# A few months later the same authors moved the ReLU: $y = x + F(x)$, with normalisation and ReLU *before* each layer inside
+# $F$. In this **pre-activation** form nothing stands on the shortcuts, and the first layer's output is passed on in a
 # plain sum, $x + F_1 + F_2 + \dots$ Its use shows in very deep networks.
 
 

@@ -79,6 +79,19 @@ def scaled(quick: Choice, standard: Choice, full: Choice) -> Choice:
     return {"quick": quick, "standard": standard, "full": full}[budget()]
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The tail of an error message: which known names come closest.
+
+    >>> nearest("tset", ["train", "test"])
+    "nearest: 'test'"
+    """
+    import difflib
+
+    names = list(known)
+    near = difflib.get_close_matches(name, names, 3, 0.4) or names[:6]
+    return f"nearest: {', '.join(map(repr, near))}" if near else "there are none"
+
+
 def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
     """Iterate with a progress bar on stdout that removes itself when done.
 

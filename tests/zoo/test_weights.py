@@ -13,7 +13,7 @@ from timm.models.nasnet import NASNetALarge
 from torch import nn
 
 from tests.data import DATA, needs_data
-from tlcore import zoo
+from tlcore import worlds, zoo
 from tlcore.zoo.loading import TORCHVISION
 
 
@@ -163,9 +163,8 @@ def test_what_does_not_fit_is_named_and_changes_nothing(tmp_path):
 @needs_data
 def test_anothers_resnet20_knows_cifar10():
     """akamaster's ResNet-20, stated 91.73%: on the lossless test images it must be as good in our network."""
-    from tests.data import lossless_cifar10
-
-    images, labels = lossless_cifar10("test")
+    data = worlds.load("cifar10-lossless", split="test", root=DATA)
+    images, labels = data.inputs / 255, data.targets
     net = zoo.get_model("resnet20").eval()
     state = {name.replace("linear.", "fc."): tensor for name, tensor in zoo_file("cifar_resnet20").items()}
     zoo.load(net, state, "akamaster")
@@ -178,16 +177,14 @@ def test_anothers_resnet20_knows_cifar10():
 @needs_data
 def test_googles_mobilenet_knows_photos():
     """MobileNet v1 of Google, laid over ours: its figure on the 1,000 sample photos is 81.0 percent (top-5)."""
-    from tests.data import sample_photos
-
     net = zoo.get_model("mobilenet_v1", width_multiplier=0.25, same_padding=True).eval()
     state = {_from_keras(k): t for k, t in zoo_file("mobilenet_v1_0.25_224").items()}
     state["classifier.weight"] = state["classifier.weight"].flatten(1)
     zoo.load(net, state, "Google")
     right, count = 0, 200
-    for images, labels in sample_photos(count):
+    for images, labels in worlds.load("imagenet-sample", split="test", root=DATA)[::5].batches(50):
         with torch.no_grad():
-            right += (net(images * 2 - 1).topk(5).indices == labels[:, None]).any(1).sum().item()
+            right += (net(images / 127.5 - 1).topk(5).indices == labels[:, None]).any(1).sum().item()
     assert right / count == pytest.approx(0.81, abs=0.07)
 
 

@@ -79,8 +79,7 @@ class SandboxProvisioner(LocalProvisioner):
         kwargs["stdout"] = kwargs["stderr"] = subprocess.DEVNULL  # the kernel sends its output as messages
         calls = refuse_calls()
         try:
-            walls = [*self._walls(), "--seccomp", str(calls)]
-            wrapped = ["bwrap", *walls, *environment, "--", *self._limits(uid), *cmd]
+            wrapped = self._wrapped(cmd, calls, environment, uid)
             info = await super().launch_kernel(wrapped, pass_fds=(calls,), **kwargs)
         finally:
             os.close(calls)
@@ -92,6 +91,11 @@ class SandboxProvisioner(LocalProvisioner):
         await super().cleanup(restart)
         if self.run:
             _remove(self.run)
+
+    def _wrapped(self, command: list[str], calls: int, environment: list[str], uid: int | None) -> list[str]:
+        """`command` as it is run inside."""
+        walls = [*self._walls(), "--seccomp", str(calls)]
+        return ["bwrap", *walls, *environment, "--", *self._limits(uid), *command]
 
     def _walls(self) -> list[str]:
         """What the kernel sees of the machine."""
@@ -148,14 +152,14 @@ class SandboxProvisioner(LocalProvisioner):
         """Kill the kernel when it and its children use too much; say why in `ended`."""
         while self.process is not None and self.process.poll() is None and self.run is not None:
             time.sleep(_POLL_SECONDS)
-            reason = ""
+            reason, family = "", _tree(pid)
             size, count = _disk(self.run)
-            size += _unlinked(pid, self.run, self.file_size * _MB)
+            size += _unlinked(family, self.run, self.file_size * _MB)
             if size > self.disk * _MB or count > self.files:
                 reason = f"wrote more than {self.disk} MB or {self.files} files, or nested folders too deep"
             elif shutil.disk_usage(self.run.parent).free < _RESERVE:
                 reason = "ran while the disk was full"
-            elif _memory(pid) > self.memory * _MB:
+            elif _memory(family) > self.memory * _MB:
                 reason = f"used more than {self.memory} MB of memory"
             if reason:
                 self.ended = reason
@@ -244,10 +248,10 @@ def _tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _memory(pid: int) -> int:
+def _memory(family: list[psutil.Process]) -> int:
     """Anonymous and shared memory of a process tree, each shared page counted once."""
     total = 0
-    for process in _tree(pid):
+    for process in family:
         try:
             lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
         except OSError:
@@ -300,7 +304,7 @@ def _remove(folder: Path) -> None:
     subprocess.run(["rm", "-rf", "--", str(folder)], check=False, capture_output=True)
 
 
-def _unlinked(pid: int, run: Path, largest: int) -> int:
+def _unlinked(family: list[psutil.Process], run: Path, largest: int) -> int:
     """Bytes of files on the disk of `run` that a process tree keeps though they have no name any more.
 
     A file that is only mapped counts as `largest` unless we may look at it.
@@ -310,7 +314,7 @@ def _unlinked(pid: int, run: Path, largest: int) -> int:
     except OSError:
         return 0
     found: dict[int, int] = {}
-    for process in _tree(pid):
+    for process in family:
         at = Path(f"/proc/{process.pid}")
         with contextlib.suppress(OSError):
             for entry in os.scandir(at / "fd"):
@@ -361,8 +365,7 @@ def probe() -> str:
         provisioner = SandboxProvisioner()
         provisioner.run = folder
         uid = _hand_over(folder)
-        walls = [*provisioner._walls(), "--seccomp", str(calls), *_environment({})]
-        command = ["bwrap", *walls, "--", *provisioner._limits(uid), sys.executable, "-c", "print(6 * 7)"]
+        command = provisioner._wrapped([sys.executable, "-c", "print(6 * 7)"], calls, _environment({}), uid)
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, pass_fds=(calls,))
     except (OSError, subprocess.SubprocessError) as error:
         return f"bubblewrap cannot start: {error}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+
+from tlcore.runtime import nearest
 
 Index = slice | Sequence[int] | torch.Tensor
 
@@ -173,8 +174,3 @@ def _draws(seed: int) -> torch.Generator:
 
 def _some(count: int, size: int, seed: int) -> torch.Tensor:
     return torch.randperm(count, generator=_draws(seed))[:size]
-
-
-def nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), 3, 0.4) or list(known)[:6]
-    return f"nearest: {', '.join(map(repr, near))}" if near else "there are none"

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from tlcore.runtime import nearest
 from tlcore.worlds.augment import AUGMENTS
-from tlcore.worlds.dataset import Dataset, nearest
+from tlcore.worlds.dataset import Dataset
 
 Recipe = Sequence[str] | Mapping[str, Mapping[str, Any]]
 

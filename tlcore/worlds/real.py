@@ -20,7 +20,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from tlcore.worlds.dataset import Dataset, nearest
+from tlcore.runtime import nearest
+from tlcore.worlds.dataset import Dataset
 from tlcore.worlds.shapes import Shapes
 
 Split = Literal["train", "test", "valid"]

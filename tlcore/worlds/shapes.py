@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from tlcore.worlds.dataset import Dataset, nearest
+from tlcore.runtime import nearest
+from tlcore.worlds.dataset import Dataset
 from tlcore.worlds.outlines import SHAPES, SUPERCLASS_OF, SUPERCLASSES
 
 # A surface is the sign of c0 + c1 a + c2 b + c3 a b, where a and b are waves along two axes.

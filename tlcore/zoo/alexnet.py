@@ -12,12 +12,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from tlcore.zoo.net import Net
-
-
-def _brightness_norm() -> nn.LocalResponseNorm:
-    """The paper's section 3.3: k=2, n=5, alpha=1e-4; torch divides alpha by n, the paper does not."""
-    return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2)
+from tlcore.zoo.net import Net, response_norm
 
 
 def _conv(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: int = 0, groups: int = 1):  # type: ignore[no-untyped-def]
@@ -65,8 +60,8 @@ class AlexNet(_FullyConnectedNet):
 
     def __init__(self, *, groups: int = 2, num_classes: int = 1000, in_channels: int = 3) -> None:
         features = nn.Sequential(
-            *_conv(in_channels, 96, 11, stride=4), _brightness_norm(), nn.MaxPool2d(3, 2),  # (N, 96, 27, 27)
-            *_conv(96, 256, 5, padding=2, groups=groups), _brightness_norm(), nn.MaxPool2d(3, 2),  # (N, 256, 13, 13)
+            *_conv(in_channels, 96, 11, stride=4), response_norm(), nn.MaxPool2d(3, 2),  # (N, 96, 27, 27)
+            *_conv(96, 256, 5, padding=2, groups=groups), response_norm(), nn.MaxPool2d(3, 2),  # (N, 256, 13, 13)
             *_conv(256, 384, 3, padding=1),
             *_conv(384, 384, 3, padding=1, groups=groups),
             *_conv(384, 256, 3, padding=1, groups=groups), nn.MaxPool2d(3, 2),  # (N, 256, 6, 6)
@@ -103,8 +98,8 @@ class ZFNet(_FullyConnectedNet):
         third, fourth, fifth = widths
         pool = partial(nn.MaxPool2d, 3, 2, ceil_mode=True)
         features = nn.Sequential(
-            *_conv(in_channels, 96, 7, stride=2, padding=1), pool(), _brightness_norm(),  # (N, 96, 55, 55)
-            *_conv(96, 256, 5, stride=2), pool(), _brightness_norm(),  # (N, 256, 13, 13)
+            *_conv(in_channels, 96, 7, stride=2, padding=1), pool(), response_norm(),  # (N, 96, 55, 55)
+            *_conv(96, 256, 5, stride=2), pool(), response_norm(),  # (N, 256, 13, 13)
             *_conv(256, third, 3, padding=1),
             *_conv(third, fourth, 3, padding=1),
             *_conv(fourth, fifth, 3, padding=1), pool(),  # (N, 256, 6, 6)

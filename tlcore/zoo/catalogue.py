@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tlcore.runtime import nearest
 from tlcore.zoo import (
     alexnet,
     cifar,
@@ -57,8 +57,7 @@ def resolve(name: str) -> str:
     """
     known = ALIASES.get(name, name)
     if known not in MODELS:
-        near = difflib.get_close_matches(str(name), [*MODELS, *ALIASES], 3, 0.4)
-        raise ValueError(f"no network {name!r}; nearest: {', '.join(map(repr, near or list_models()[:3]))}")
+        raise ValueError(f"no network {name!r}; {nearest(str(name), [*MODELS, *ALIASES])}")
     return known
 
 

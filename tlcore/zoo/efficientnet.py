@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tlcore.zoo.net import Net, he_init
+from tlcore.zoo.se import SqueezeExcite
 
 # Expansion, kernel, stride, maps, repetitions of each stage of B0.
 STAGES = (
@@ -49,19 +50,6 @@ def _conv(
     return nn.Sequential(*layers, nn.SiLU(inplace=True)) if act else nn.Sequential(*layers)
 
 
-class Gate(nn.Module):
-    """Squeeze-and-excitation whose two layers meet in `inner` numbers, with SiLU between them."""
-
-    def __init__(self, channels: int, inner: int) -> None:
-        super().__init__()
-        self.squeeze = nn.AdaptiveAvgPool2d(1)
-        self.fc1, self.act = nn.Conv2d(channels, inner, 1), nn.SiLU(inplace=True)
-        self.fc2, self.gate = nn.Conv2d(inner, channels, 1), nn.Sigmoid()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.gate(self.fc2(self.act(self.fc1(self.squeeze(x)))))
-
-
 class InvertedBottleneck(nn.Module):
     """1x1 up, depthwise kxk, gate, 1x1 down without activation; a shortcut where the shape stays (MBConv)."""
 
@@ -72,7 +60,7 @@ class InvertedBottleneck(nn.Module):
         inner = in_channels * expand
         self.expand = _conv(in_channels, inner, 1, eps=eps) if expand > 1 else nn.Identity()
         self.depthwise = _conv(inner, inner, kernel, stride=stride, groups=inner, eps=eps)
-        self.gate = Gate(inner, max(1, in_channels // 4))
+        self.gate = SqueezeExcite(inner, inner=max(1, in_channels // 4), act=nn.SiLU)
         self.project = _conv(inner, out_channels, 1, eps=eps, act=False)
         self.shortcut = stride == 1 and in_channels == out_channels
         self.drop = DropPath(drop)

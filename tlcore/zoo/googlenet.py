@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from tlcore.zoo.net import ConvBN, Net, he_init
+from tlcore.zoo.net import ConvBN, Net, he_init, response_norm
 
 # Maps of each module: 1x1; 1x1 before 3x3, 3x3; 1x1 before 5x5, 5x5; 1x1 after pooling.
 Widths = tuple[int, int, int, int, int, int]
@@ -129,7 +129,7 @@ class GoogLeNet(Net):
         super().__init__(in_channels=in_channels, num_classes=num_classes, smallest=15 if normed else 31)
         self.transform_input, self.aux_logits, self.normed = transform_input, aux_logits, normed
         conv = partial(ConvBN, eps=1e-3) if normed else ConvReLU
-        norm = nn.Identity if normed else partial(nn.LocalResponseNorm, 5, alpha=5 * 1e-4, beta=0.75, k=2)
+        norm = nn.Identity if normed else response_norm
         self.stem = nn.Sequential(
             conv(in_channels, 64, 7, stride=2), nn.MaxPool2d(3, 2, ceil_mode=True), norm(),  # (N, 64, 56, 56)
             conv(64, 64, 1), conv(64, 192, 3), norm(), nn.MaxPool2d(3, 2, ceil_mode=True),  # (N, 192, 28, 28)

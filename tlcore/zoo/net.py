@@ -81,6 +81,11 @@ class ConvBN(nn.Sequential):
             self.relu = nn.ReLU(inplace=True)
 
 
+def response_norm() -> nn.LocalResponseNorm:
+    """Krizhevsky et al. 2012, section 3.3: k=2, n=5, alpha=1e-4; torch divides alpha by n, the paper does not."""
+    return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2)
+
+
 def he_init(net: nn.Module) -> None:
     """Draw all kernels from He et al. 2015 (arXiv:1502.01852), eq. 10; normalisation starts as the identity."""
     for module in net.modules():

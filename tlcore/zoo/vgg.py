@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from tlcore.zoo.net import Net, he_init
+from tlcore.zoo.net import Net, he_init, response_norm
 
 WIDTHS = (64, 128, 256, 512, 512)
 # Kernels of each stage; C's third layers are 1x1: more nonlinearity, no wider view.
@@ -66,7 +66,7 @@ def _features(column: str, channels: int, batch_norm: bool) -> Iterator[nn.Modul
                 yield nn.BatchNorm2d(width)
             yield nn.ReLU(inplace=True)
             if column == "A-LRN" and stage == 0:
-                yield nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2)
+                yield response_norm()
             channels = width
         yield nn.MaxPool2d(2)
 

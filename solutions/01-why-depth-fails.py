@@ -94,7 +94,7 @@ _ = ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 # The 4 layers learn the training set in a few dozen steps. After as many steps the 34 layers are
 # still far above them, although they have room for much more. And this is the *training* loss, so they do not overfit: they hardly
 # learn. With shortcuts the
-# same 34 layers learn as they should. (Their curve starts above the frame.)
+# same 34 layers learn as they should. (Their curve starts above the frame, since at first each block adds to the signal.)
 #
 # The lectures list what makes deep learning hard: it needs much data, it overfits, gradients vanish or explode, the
 # learning rate must fit, distributions shift, and training must work at all. Later lessons treat the first two. This
@@ -113,14 +113,16 @@ _ = ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 # what it says? How should a unit in layer 4, as long as the layers below feed it noise? At the start both are random,
 # and in a deep network most units have many layers on both sides.
 #
-# On its way down the message is multiplied at every layer, by weights and by the slope $\sigma'(z)$ of the
+# On its way down the message of a unit is the sum of those of the units above it, each times the weight between
+# them, and all of it times the slope $\sigma'(z)$ of the
 # activation. We start with the slopes.
 #
 # ### Exercise 1 · Slopes (3 points)
 #
 # Return the derivative of an activation at each number in `z`. Two of the formulas need only the *output* $y$: for
 # the logistic function $y = 1 / (1 + e^{-z})$ the slope is $y (1 - y)$, for $y = \tanh z$ it is $(1 + y)(1 - y)$. For
-# ReLU, $y = \max(0, z)$, it is 0 where $z \le 0$ and 1 elsewhere. At $z = 0$ the three slopes are 0.25, 1 and 0.
+# ReLU, $y = \max(0, z)$, it is 0 where $z \le 0$ and 1 elsewhere. At $z = 0$ the three slopes are 0.25, 1 and 0. The function must also work far from zero, at
+# 200 say; `torch.sigmoid` and `torch.tanh` do.
 
 
 # %% nbgrader={"grade": false, "grade_id": "slope", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -211,8 +213,8 @@ checks
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Here are your slopes. Before you go on, record a guess: 20 logistic layers multiply a message by 20 slopes. How much
-# of a message of size 1 is left at best, if all weights are 1?
+# Here are your slopes. Before you go on, record a guess: in a chain of 20 layers with one logistic unit
+# each, a message is multiplied by 20 slopes. How much of a message of size 1 is left at best, if all weights are 1?
 
 # %%
 my_guess = None  # a number between 0 and 1
@@ -247,7 +249,8 @@ plots.table(rows, ["activation", "largest slope", "typical slope", "20 layers, a
 # Write an instrument that we can hold against any network. Compute the cross-entropy between the network's outputs
 # for `x` and the classes `y`, and its gradient. Return the norm (root of the sum of squares) of the gradient of the
 # *weight matrix* of each `nn.Linear`, first layer first. Leave out the biases. The layers may be nested;
-# `net.modules()` visits all of them, in order. The probe must show the same numbers when it is used twice.
+# `net.modules()` visits all of them, in order. The probe must show the same numbers when it is used twice, and leave the
+# network in the mode it is in.
 
 
 # %% nbgrader={"grade": false, "grade_id": "probe", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -388,7 +391,8 @@ print("logistic, 100 layers, in single precision:", float(torch.tensor(first["lo
 # This is the **vanishing gradient problem**, and at the top the **exploding gradient problem**. On this scale a
 # factor that is the same for every layer gives a straight line, and the logistic and the ReLU curves are nearly
 # straight. The logistic network loses so much that single precision, in which networks usually compute, rounds its
-# gradient to exactly zero: at 100 layers its first layer cannot learn at all. Tanh with these weights loses slowly.
+# gradient to exactly zero: at 100 layers its first layer cannot learn at all. Tanh with these weights loses slowly: its signal has
+# shrunk towards 0, where the slope is nearly 1.
 # ReLU vanishes or explodes, and apart from the random draw its two curves
 # differ by a factor of 2 in the weights.
 #
@@ -417,7 +421,7 @@ print("logistic, 100 layers, in single precision:", float(torch.tensor(first["lo
 #
 # Return random weights for a layer: independent numbers of mean 0 whose *variance* follows the rule above, with $n$
 # the fan-in. The shape is the one that `nn.Linear` uses, one row per output. For 8 inputs and ReLU the standard
-# deviation is 0.5. New weights at every call, please.
+# deviation is 0.5. New weights at every call, please. torch's initialisers with a built-in rule (Kaiming, Xavier) are off limits.
 
 
 # %% nbgrader={"grade": false, "grade_id": "scaled", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -536,9 +540,9 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 print(f"4/n against 1/n: {medians['4/n'] / medians['1/n']:.0e} times; your guess was {my_factor}")
 
 # %% [markdown]
-# A factor of 2 in the variance is a factor of $\sqrt 2$ per layer in the signal, and $\sqrt{2}^{\,50}$ is 33 million.
-# From $1/n$ to $4/n$ it is a factor of 2 per layer, which makes $2^{50}$, about $10^{15}$. (The cross-entropy adds a
-# small factor of its own.) Only the middle curve leaves gradients of a size to learn from. Why are the curves nearly
+# A factor of 2 in the variance is a factor of $\sqrt 2$ per layer in the signal, and $\sqrt{2}^{\,49}$ is 24 million.
+# From $1/n$ to $4/n$ it is a factor of 2 per layer, and the 49 other layers make $2^{49}$, about $6 \cdot 10^{14}$. (The
+# last step, from the outputs to the cross-entropy, adds about a factor of ten.) Only the middle curve leaves gradients of a size to learn from. Why are the curves nearly
 # flat? A calculator of this course shows signal and message apart, for the last of the three networks.
 
 # %%
@@ -583,8 +587,8 @@ plots.table([[name, losses[0], losses[-1]] for name, losses in after.items()], [
 #
 # For each feature (each column of `x`) subtract its mean over the batch and divide by
 # $\sqrt{\text{variance} + \text{eps}}$. The variance is the mean of the squared deviations, divided by $N$ and not by
-# $N - 1$. Then multiply by `scale` and add `shift`. The column (1, 3) becomes (-1, 1) with scale 1 and shift 0. Stay
-# with torch's operations, so that gradients pass through.
+# $N - 1$. Then multiply by `scale` and add `shift`. The column (1, 3) becomes (-1, 1) with scale 1 and shift 0. Stay with torch's elementary operations, such as
+# `mean` and `sqrt`, so that gradients pass through; its own batch normalisation is off limits.
 
 
 # %% nbgrader={"grade": false, "grade_id": "norm", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -742,7 +746,8 @@ plots.table([["without", travel[False]], ["with", travel[True]]], ["normalisatio
 
 # %% [markdown]
 # Without normalisation the sixth layer's inputs move by more than their whole spread. With it they hardly move.
-# Whether this is *why* normalisation helps is disputed: Santurkar and colleagues (2018) added random shifts after the
+# (It can hardly move: normalisation fixes the mean and the variance
+# before the scale and the shift, and these change slowly.) Whether this is *why* normalisation helps is disputed: Santurkar and colleagues (2018) added random shifts after the
 # normalisation, the networks trained well all the same, and the authors point to a smoother loss instead. That it
 # helps is not disputed.
 #
@@ -831,8 +836,10 @@ x = torch.randn(40, 6)
 
 def deepened(deepen, net, extra, x):
     new = deepen(net, extra)
-    kinds = [type(layer).__name__ for layer in new.modules() if not list(layer.children())]
-    return new(x).detach(), kinds
+    layers = [layer for _, layer in new.named_modules(remove_duplicate=False) if not list(layer.children())]
+    seen = [id(layer) for layer in layers]
+    once = [not hasattr(layer, "weight") or id(layer) not in seen[:n] for n, layer in enumerate(layers)]
+    return new(x).detach(), [type(layer).__name__ for layer, first in zip(layers, once) if first]
 
 
 def old_after_new(deepen, net, x):
@@ -850,7 +857,7 @@ def _():
     kinds, pair = remote(deepened, deepen, deepcopy(net), 3, x)[1], ["Linear", "ReLU"]
     wrong = {
         "the new layers have no ReLU": 2 * pair + 4 * ["Linear"],
-        "a layer used several times is one layer": 3 * pair + ["Linear"],
+        "a layer used several times is one layer": 3 * pair + 2 * ["ReLU"] + ["Linear"],
         "the new layers come before the last linear layer": 2 * pair + ["Linear"] + 3 * pair,
     }
     checks.equal(kinds, 5 * pair + ["Linear"], mistakes=wrong)
@@ -924,7 +931,8 @@ checks
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# We train 4 layers, append 28 of your layers, and for comparison train 32 layers from scratch, for as many steps.
+# We train 4 layers, append 28 of your layers, and for comparison train 32 layers from scratch, for as many steps and
+# with the smaller of Section 5's two rates.
 # Finally we train the deepened network on, for as many steps again and with a smaller rate. What will its loss be
 # right after the 28 layers were appended?
 
@@ -968,7 +976,8 @@ plots.table(rows, ["network", "training loss"])
 # Fit the outputs `y` by the best linear function of the inputs `x`, with an intercept, in the sense of least squares.
 # Return the share of the variance that it captures, $1 - \sum (y - \hat y)^2 / \sum (y - \bar y)^2$, where $\hat y$
 # is the fit and $\bar y$ the mean. With several outputs, each has its own mean, and both sums run over all outputs.
-# Some pixels never change, so use a solver that can cope with it, such as `torch.linalg.lstsq(A, y)` or NumPy's. The
+# Some pixels never change, so use a solver that can cope with it, such as `torch.linalg.lstsq(A, y).solution` or NumPy's, where `A` is
+# `x` with a column of ones. The
 # share is 1 for $y = 3x + 5$, and 0.5 for $y = x_1 + x_1 x_2$ when each $x$ is -1 or 1.
 
 
@@ -1152,7 +1161,7 @@ plots.table(
 #
 # Complete the block. `branch` is $F$, with whatever layers are inside; it maps `dim_in` numbers to `dim_out`. Where
 # the two are equal the shortcut is the identity and has no parameters. Where they differ it is a learned matrix $W_3$
-# without a bias. $\sigma$ is ReLU, and it comes after the sum. Do not change `x` in place. (In a convolutional
+# without a bias. $\sigma$ is ReLU, and it comes after the sum. Change nothing in place, neither `x` nor what the branch returns. (In a convolutional
 # network the rule is the same. Padding keeps the size of the map, so that the identity fits; a block that shrinks the
 # map gets a convolution of its own on the shortcut.)
 
@@ -1347,12 +1356,12 @@ plots.table(rows, ["layers", "kind", "our training loss", "our test error", "Ima
 
 # %% [markdown]
 # Both experiments agree on the main point: plain networks get worse with depth, and at 34 layers shortcuts make the
-# difference. The sizes differ. On ImageNet 18 layers do as well without shortcuts, the effect at 34 is a few percent,
+# difference. The sizes differ. On ImageNet 18 layers do as well without shortcuts, the effect at 34 is 3.5 percentage points,
 # and 34 residual layers beat 18. Our narrow dense networks degrade far more, already at 18 layers, and the digits are
 # so easy that 18 residual layers are enough.
 #
 # The paper draws VGG-19 beside its two networks of 34 layers. The winner of the ImageNet contest of 2015 had 152
-# layers, eight times as many as VGG-19, at a lower cost (11.5 against 19.6 thousand million multiply-adds). An
+# layers, eight times as many as VGG-19, at a lower cost (11.5 against 19.6 billion multiply-adds, as lesson 03 will count them). An
 # ensemble of such networks had a top-5 error of 3.57%. On COCO, a benchmark for finding objects, depth alone brought
 # a relative gain of 28%, and on CIFAR-10 the authors tried 100 and 1,000 layers. (One lecture dates residual networks
 # to 2016, when the paper was presented at a conference; it had been out since December 2015.)
@@ -1360,8 +1369,8 @@ plots.table(rows, ["layers", "kind", "our training loss", "our test error", "Ima
 # ### The other forms
 #
 # Any number of layers may stand inside $F$. We compare 34 layers with shortcuts around every two (from above), around
-# every single layer, around every eight, and one shortcut around all 32 in the middle. The last network begins with a
-# block that goes from 64 pixels to 32 units through $W_3$.
+# every single layer, around every eight, and one shortcut around all 32 in the middle. The last network (33 layers) begins with a block that goes from 64 pixels to 32 units
+# through $W_3$.
 
 # %%
 narrowing = [ResidualBlock(branch(2, 64), 64, 32), *[ResidualBlock(branch(), 32, 32) for _ in range(15)]]
@@ -1433,7 +1442,7 @@ plots.table(
 # - Normalisation keeps the signal in size during training, and more learning rates work.
 # - A plain network that is deeper still *trains* worse, although a good deep network exists. Overfitting is not the
 #   reason.
-# - A shortcut makes "do nothing" the starting point of a block. It costs no parameters where sizes agree.
+# - A shortcut makes "do nothing" easy: $F$ need only become 0. It costs no parameters where sizes agree.
 #
 # ### What if?
 #

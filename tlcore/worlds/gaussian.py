@@ -117,13 +117,15 @@ class Gaussian:
         return self.prior * _phi(lean + offset) + (1 - self.prior) * _phi(lean - offset)
 
     def sample(self, count: int, *, seed: int = 0, device: torch.device | str = "cpu") -> Dataset:
-        """Draw `count` labelled vectors."""
+        """Draw `count` labelled vectors; the factor "posterior" holds P(y|x) (N, 2)."""
         draws = torch.Generator(device=device).manual_seed(seed)
         targets = (torch.rand(count, generator=draws, device=device) < self.prior).long()
         middle = (2 * targets[:, None] - 1) * (self.distance / 2) * self.direction.to(device)
         noise = torch.randn(count, self.features, generator=draws, device=device)
         inputs = middle + self.shift * self._across.to(device) + noise
-        return Dataset(inputs, targets, ("minus", "plus"), f"Gaussian world, generated, seed {seed}")
+        plus = self.posterior(inputs)
+        known = {"posterior": torch.stack([1 - plus, plus], 1)}
+        return Dataset(inputs, targets, ("minus", "plus"), f"Gaussian world, generated, seed {seed}", known)
 
 
 @dataclass(frozen=True)
@@ -175,13 +177,15 @@ class TeacherStudent:
         return torch.relu(x @ first.T) @ signs
 
     def sample(self, count: int, *, seed: int = 0, device: torch.device | str = "cpu") -> Dataset:
-        """Draw `count` labelled vectors."""
+        """Draw `count` labelled vectors; the factor "posterior" holds P(y|x) (N, 2), "clean" what the teacher says."""
         draws = torch.Generator(device=device).manual_seed(seed)
         inputs = torch.randn(count, self.features, generator=draws, device=device)
         clean = (self.score(inputs) > 0).long()
         flipped = torch.rand(count, generator=draws, device=device) < self.flips
         origin = f"teacher-student world, generated, seed {seed}"
-        return Dataset(inputs, clean ^ flipped.long(), ("no", "yes"), origin, {"clean": clean})
+        known = torch.nn.functional.one_hot(clean, 2) * (1 - 2 * self.flips) + self.flips
+        factors = {"clean": clean, "posterior": known}
+        return Dataset(inputs, clean ^ flipped.long(), ("no", "yes"), origin, factors)
 
 
 def _phi(z: float) -> float:

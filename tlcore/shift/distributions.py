@@ -1,0 +1,244 @@
+"""The four faces of P(X, Y) = P(X) P(Y|X) = P(Y) P(X|Y), each moved as the cause of what follows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+
+from tlcore.runtime import nearest
+from tlcore.shift.base import POSTERIOR, Rows, Shift, class_names, overlaps, posterior, relabelled
+from tlcore.shift.transforms import INVERTIBLE, transform
+from tlcore.worlds import Dataset
+
+
+@dataclass(frozen=True)
+class Marginal(Shift):
+    """P_S(X) ≠ P_T(X): the same things seen by another sensor, at night, before another ground (covariate shift).
+
+    >>> from tlcore import shift, worlds
+    >>> shift.pair(worlds.Shapes(), shift.Marginal(0.5, kind="night"), size=10).truth.conditions
+    conditional, marginal
+
+    P(X|Y) moves with it. Where an input determines its label, P(Y|X) and P(Y) stay.
+
+    Parameters
+    ----------
+    kind
+        What happens to every input: gain, night, noise, blur, background, offset, or words.
+    """
+
+    kind: str = "gain"
+    condition: ClassVar[str] = "marginal"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        transform(self.kind)
+
+    def step(self, rows: Rows, draws: torch.Generator) -> Rows:
+        """Every input, changed to the same degree."""
+        level = torch.full_like(rows.weights, self.severity)
+        return _transformed(rows, self.kind, level, draws)
+
+    def drags(self, rows: Rows) -> set[str]:
+        """P(X) and P(X|Y); P(Y|X) too where classes overlap: the same x now comes from another thing."""
+        return {"marginal", "conditional"} | ({"concept"} if overlaps(rows.data) else set())
+
+
+@dataclass(frozen=True)
+class Selection(Shift):
+    """Covariate shift by sample selection: some inputs occur more often in the target, whatever their label.
+
+    The weights are proportional to exp(1.5 severity z), with z the score in standard deviations, cut off at 1.5.
+
+    >>> from tlcore import shift, worlds
+    >>> apart = shift.pair(worlds.Gaussian(), shift.Selection(1.0, by=3), size=4000)
+    >>> x, w = apart.source.inputs[:, 3], apart.truth.weights
+    >>> bool((w * x).mean() - apart.target.inputs[:, 3].mean() < 0.1)  # reweighted, the source has the target's mean
+    True
+
+    Parameters
+    ----------
+    by
+        What is looked at: a function of the dataset (N,), the name of a factor, the number of a feature, or
+        "brightness" (the mean of each input; of a text, its length).
+    """
+
+    by: str | int | Callable[[Dataset], torch.Tensor] = "brightness"
+    condition: ClassVar[str] = "marginal"
+    reweights: ClassVar[bool] = True
+
+    def score(self, data: Dataset) -> torch.Tensor:
+        """What selection looks at, standardised (N,)."""
+        x = data.inputs
+        if callable(self.by):
+            raw = self.by(data)
+        elif isinstance(self.by, int):
+            if not isinstance(x, torch.Tensor):
+                raise TypeError(f"Selection(by={self.by}): texts have no features; 'brightness' is their length")
+            raw = x.flatten(1)[:, self.by]
+        elif self.by in data.factors:
+            raw = data.factors[self.by]
+        elif self.by == "brightness":
+            raw = x.float().flatten(1).mean(1) if isinstance(x, torch.Tensor) else torch.tensor([len(t) for t in x])
+        else:
+            raise ValueError(f"Selection(by={self.by!r}): {nearest(self.by, ['brightness', *data.factors])}")
+        raw = raw.double()
+        return ((raw - raw.mean()) / raw.std().clamp_min(1e-12)).clamp(-1.5, 1.5)
+
+    def step(self, rows: Rows, draws: torch.Generator) -> Rows:
+        """The same rows with other weights."""
+        weights = rows.weights * torch.exp(1.5 * self.severity * self.score(rows.data)).to(rows.weights)
+        if not rows.data.classes:
+            return rows.but(weights=weights)
+        return rows.but(weights=weights, prior=weights @ posterior(rows.data) / weights.sum())
+
+    def drags(self, rows: Rows) -> set[str]:
+        """P(X) and P(X|Y); P(Y) if one class is selected more often than another; never P(Y|X)."""
+        return {"marginal", "conditional"}
+
+    def tells(self, rows: Rows) -> float:
+        """More than chance moves the prior of a sample: about what its sampling error is worth, and a hundredth."""
+        return 0.01 + 1.5 * math.sqrt(len(rows.prior) / len(rows.data))
+
+
+@dataclass(frozen=True)
+class Concept(Shift):
+    """P_S(Y|X) ≠ P_T(Y|X): the same inputs mean something else.
+
+    >>> from tlcore import shift, worlds
+    >>> apart = shift.pair(worlds.Shapes(shapes=("circle", "star")), shift.Concept(0.5), size=10)
+    >>> apart.truth.conditions
+    concept, conditional
+    >>> apart.truth.labelling[0]  # P_T(y|x) of the first row
+    tensor([0.5000, 0.5000])
+
+    Parameters
+    ----------
+    severity
+        Probability that a label is changed: P_T(new | old) = (1 - severity) I + severity `to`.
+    to
+        What a changed label becomes: a matrix (K, K) whose rows sum to 1; by default each class turns into the next.
+    """
+
+    to: torch.Tensor | None = None
+    condition: ClassVar[str] = "concept"
+
+    def matrix(self, data: Dataset) -> torch.Tensor:
+        """P_T(new | old) (K, K)."""
+        count = len(class_names(data, "Concept"))
+        if count < 2:
+            raise ValueError("Concept: at least 2 classes are needed")
+        identity = torch.eye(count, device=data.device)
+        to = identity.roll(1, 1) if self.to is None else self.to.to(identity)
+        if to.shape != identity.shape or not torch.allclose(to.sum(1), identity.sum(1)) or to.min() < 0:
+            raise ValueError(f"Concept(to={tuple(to.shape)}): ({count}, {count}) with rows of probabilities is needed")
+        return (1 - self.severity) * identity + self.severity * to
+
+    def step(self, rows: Rows, draws: torch.Generator) -> Rows:
+        """The same inputs under new labels."""
+        data = rows.data
+        matrix = self.matrix(data)
+        rolls = torch.rand(len(data), 1, generator=draws).to(data.device)
+        new = (rolls > matrix.cumsum(1)[data.targets]).sum(1).clamp_max(len(matrix) - 1)
+        made = relabelled(data, new, data.classes, posterior(data) @ matrix)
+        return rows.but(data=made, prior=rows.prior @ matrix)
+
+    def drags(self, rows: Rows) -> set[str]:
+        """P(Y|X) and P(X|Y); P(Y) unless the new labels are as frequent as the old; never P(X)."""
+        matrix = self.matrix(rows.data)
+        return set() if torch.equal(matrix, torch.eye(len(matrix)).to(matrix)) else {"concept", "conditional"}
+
+
+@dataclass(frozen=True)
+class Prior(Shift):
+    """P_S(Y) ≠ P_T(Y): the same classes, some of them more often ("unbalanced labels").
+
+    >>> from tlcore import shift, worlds
+    >>> apart = shift.pair(worlds.Gaussian(prior=0.5), shift.Prior(1.0, to=(0.9, 0.1)), size=2000)
+    >>> apart.truth.prior
+    tensor([0.9000, 0.1000])
+    >>> apart.truth.conditions  # these classes overlap, and so Bayes' rule moves P(Y|X) with P(Y)
+    concept, prior, marginal
+
+    Parameters
+    ----------
+    severity
+        The target's prior is (1 - severity) times the source's plus severity times `to`.
+    to
+        Shares of the classes (K,); by default each class is 0.7 times as frequent as the one before.
+    """
+
+    to: Sequence[float] | None = None
+    condition: ClassVar[str] = "prior"
+    reweights: ClassVar[bool] = True
+
+    def step(self, rows: Rows, draws: torch.Generator) -> Rows:
+        """The same rows, weighed by P_T(y) / P_S(y); P(Y|X) follows by Bayes' rule."""
+        data, old = rows.data, rows.prior
+        names = class_names(data, "Prior")
+        to = torch.tensor(self.to if self.to is not None else [0.7**n for n in range(len(names))]).to(old)
+        if len(to) != len(names) or float(to.min()) < 0 or not float(to.sum()) > 0:
+            raise ValueError(f"Prior(to={self.to}): {len(names)} shares from 0 on are needed, one a class")
+        if bool((old == 0).any()):
+            empty = [name for name, share in zip(names, old.tolist()) if share == 0]
+            raise ValueError(f"Prior: the source has no rows of {', '.join(empty)}")
+        new = (1 - self.severity) * old + self.severity * to / to.sum()
+        if POSTERIOR in data.factors:
+            moved = posterior(data) * (new / old)
+            data = relabelled(data, data.targets, names, moved / moved.sum(1, keepdim=True))
+        return Rows(data, rows.weights * (new / old)[data.targets], new)
+
+    def drags(self, rows: Rows) -> set[str]:
+        """P(Y) and P(X); P(Y|X) too where classes overlap; never P(X|Y)."""
+        apart = 0.5 * float((self.step(rows, torch.Generator()).prior - rows.prior).abs().sum())
+        if apart <= self.tells(rows):
+            return set()
+        return {"marginal"} | ({"concept"} if overlaps(rows.data) else set())
+
+
+@dataclass(frozen=True)
+class Conditional(Shift):
+    """P_S(X|Y) ≠ P_T(X|Y): each class looks different from before, in its own way; how frequent it is stays.
+
+    >>> from tlcore import shift, worlds
+    >>> world = worlds.Shapes(shapes=("circle", "star"))
+    >>> shift.pair(world, shift.Conditional(1.0, kind="gain"), size=10).truth.conditions
+    conditional, marginal
+
+    Parameters
+    ----------
+    severity
+        The level of the change runs from -severity for the first class to +severity for the last.
+    kind
+        What happens to the inputs: gain, night, noise, blur, background, offset, or words.
+    """
+
+    kind: str = "offset"
+    condition: ClassVar[str] = "conditional"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        transform(self.kind)
+
+    def step(self, rows: Rows, draws: torch.Generator) -> Rows:
+        """Every input, changed to the degree of its class."""
+        levels = torch.linspace(-self.severity, self.severity, len(class_names(rows.data, "Conditional")))
+        return _transformed(rows, self.kind, levels.to(rows.weights)[rows.data.targets], draws)
+
+    def drags(self, rows: Rows) -> set[str]:
+        """P(X|Y) and P(X); P(Y|X) too where classes overlap; never P(Y)."""
+        return {"conditional", "marginal"} | ({"concept"} if overlaps(rows.data) else set())
+
+
+def _transformed(rows: Rows, kind: str, level: torch.Tensor, draws: torch.Generator) -> Rows:
+    if not bool(level.any()):
+        return rows
+    inputs = transform(kind)(rows.data, level, draws)
+    # A one-to-one map of all inputs takes what is known of each row along; anything else blurs it.
+    same = kind in INVERTIBLE and bool((level == level[0]).all())
+    factors = {name: factor for name, factor in rows.data.factors.items() if same or name != POSTERIOR}
+    return rows.but(data=replace(rows.data, inputs=inputs, factors=factors))

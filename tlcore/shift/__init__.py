@@ -11,8 +11,20 @@ from __future__ import annotations
 from tlcore.shift.applications import APPLICATIONS, SHIFTS, Application, applications
 from tlcore.shift.base import Rows, Shift
 from tlcore.shift.conditions import CONDITIONS, Conditions
+from tlcore.shift.density_ratio import effective_size, kliep, logistic_ratio
 from tlcore.shift.distributions import Concept, Conditional, Marginal, Prior, Selection
+from tlcore.shift.divergences import (
+    Evidence,
+    classifier_test,
+    coral_distance,
+    mmd,
+    per_class,
+    proxy_a_distance,
+    sliced_wasserstein,
+)
+from tlcore.shift.label_shift import Calibration, adjust, bbse, calibrate, em
 from tlcore.shift.pair import Pair, Truth, pair
+from tlcore.shift.sampling import oversample, undersample
 from tlcore.shift.spaces import FeatureSpace, LabelSpace
 from tlcore.shift.transforms import TRANSFORMS
 
@@ -22,9 +34,11 @@ __all__ = [
     "SHIFTS",
     "TRANSFORMS",
     "Application",
+    "Calibration",
     "Concept",
     "Conditional",
     "Conditions",
+    "Evidence",
     "FeatureSpace",
     "LabelSpace",
     "Marginal",
@@ -34,6 +48,21 @@ __all__ = [
     "Selection",
     "Shift",
     "Truth",
+    "adjust",
     "applications",
+    "bbse",
+    "calibrate",
+    "classifier_test",
+    "coral_distance",
+    "effective_size",
+    "em",
+    "kliep",
+    "logistic_ratio",
+    "mmd",
+    "oversample",
     "pair",
+    "per_class",
+    "proxy_a_distance",
+    "sliced_wasserstein",
+    "undersample",
 ]

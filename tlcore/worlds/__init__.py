@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from tlcore.worlds.dataset import Dataset
 from tlcore.worlds.gaussian import Gaussian, TeacherStudent
+from tlcore.worlds.language import Language
 from tlcore.worlds.loader import Loader
 from tlcore.worlds.real import load
 from tlcore.worlds.shapes import Shapes
 
-__all__ = ["Dataset", "Gaussian", "Loader", "Shapes", "TeacherStudent", "load"]
+__all__ = ["Dataset", "Gaussian", "Language", "Loader", "Shapes", "TeacherStudent", "load"]

@@ -12,6 +12,7 @@ from tlcore.shift.applications import APPLICATIONS, SHIFTS, Application, applica
 from tlcore.shift.base import Rows, Shift
 from tlcore.shift.conditions import CONDITIONS, Conditions
 from tlcore.shift.density_ratio import effective_size, kliep, logistic_ratio
+from tlcore.shift.diagnose import Diagnosis, Finding, diagnose
 from tlcore.shift.distributions import Concept, Conditional, Marginal, Prior, Selection
 from tlcore.shift.divergences import (
     Evidence,
@@ -38,8 +39,10 @@ __all__ = [
     "Concept",
     "Conditional",
     "Conditions",
+    "Diagnosis",
     "Evidence",
     "FeatureSpace",
+    "Finding",
     "LabelSpace",
     "Marginal",
     "Pair",
@@ -54,6 +57,7 @@ __all__ = [
     "calibrate",
     "classifier_test",
     "coral_distance",
+    "diagnose",
     "effective_size",
     "em",
     "kliep",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -73,8 +74,8 @@ class Shift:
         return set()
 
     def tells(self, rows: Rows) -> float:
-        """By how much (total variation) the prior has to move to count as moved."""
-        return 0.02
+        """By how much (total variation) the prior has to move to count as moved: a hundredth, and what chance moves."""
+        return 0.01 + math.sqrt(len(rows.prior) / len(rows.data))
 
     def moves(self, rows: Rows | Dataset) -> Conditions:
         """Which of the six conditions it makes true when the source is `rows`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -100,10 +99,6 @@ class Selection(Shift):
         """P(X) and P(X|Y); P(Y) if one class is selected more often than another; never P(Y|X)."""
         return {"marginal", "conditional"}
 
-    def tells(self, rows: Rows) -> float:
-        """More than chance moves the prior of a sample: about what its sampling error is worth, and a hundredth."""
-        return 0.01 + 1.5 * math.sqrt(len(rows.prior) / len(rows.data))
-
 
 @dataclass(frozen=True)
 class Concept(Shift):
@@ -191,6 +186,10 @@ class Prior(Shift):
             moved = posterior(data) * (new / old)
             data = relabelled(data, data.targets, names, moved / moved.sum(1, keepdim=True))
         return Rows(data, rows.weights * (new / old)[data.targets], new)
+
+    def tells(self, rows: Rows) -> float:
+        """A hundredth: here the new prior is known relative to the old one, without an error of sampling."""
+        return 0.01
 
     def drags(self, rows: Rows) -> set[str]:
         """P(Y) and P(X); P(Y|X) too where classes overlap; never P(X|Y)."""

@@ -82,7 +82,7 @@ class FeatureSpace(Shift):
 
     def _projection(self, x: torch.Tensor) -> torch.Tensor:
         draws = torch.Generator().manual_seed(5)
-        axes = torch.linalg.qr(torch.randn(x.shape[1], x.shape[1], generator=draws))[0]
+        axes: torch.Tensor = torch.linalg.qr(torch.randn(x.shape[1], x.shape[1], generator=draws))[0]
         return x @ axes[:, : self._kept(x.shape[1])].to(x)
 
 

@@ -70,8 +70,9 @@ def offset(data: Dataset, level: torch.Tensor, draws: torch.Generator) -> Inputs
             tint = torch.linspace(0.25, -0.25, x.shape[1], device=x.device) if x.shape[1] > 1 else x.new_tensor([0.25])
             return x + each * tint.view(1, -1, 1, 1)
         fixed = torch.Generator().manual_seed(_DIRECTION_SEED)
-        way = torch.randn(x.shape[1:], generator=fixed)
-        return x + 1.5 * each * (way / way.norm()).to(x)
+        way: torch.Tensor = torch.randn(x.shape[1:], generator=fixed)
+        step: torch.Tensor = (1.5 * way / way.norm()).to(x)
+        return x + each * step
 
     return _pictures(data, "offset", moved, level)
 

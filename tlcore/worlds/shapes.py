@@ -159,7 +159,7 @@ class Shapes:
         def one_of(names: Sequence[str]) -> torch.Tensor:
             return torch.randint(len(names), (count,), generator=draws, device=device)
 
-        shares = torch.tensor(self.weights or [1.0] * len(self.shapes), device=draws.device)
+        shares = torch.tensor(self.weights or [1.0] * len(self.shapes), dtype=torch.float32, device=draws.device)
         factors = {
             "shape": torch.multinomial(shares, count, replacement=True, generator=draws),
             "texture": one_of(self.textures),

@@ -12,8 +12,9 @@ from __future__ import annotations
 from tlcore.training.fit import evaluate, fit
 from tlcore.training.groups import freeze_to, layer_groups, parameter_groups, training_mode
 from tlcore.training.history import Epoch, History
-from tlcore.training.lab import Lab, Results
+from tlcore.training.lab import Lab
 from tlcore.training.precision import Arithmetic, fastest
+from tlcore.training.results import Results
 from tlcore.training.schedules import SCHEDULES, constant, cosine, one_cycle, step_down, stlr
 
 __all__ = [

@@ -1,0 +1,91 @@
+"""One experiment of the lab: a network, its optimizer, its data, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from tlcore.training.results import State
+from tlcore.worlds import Dataset
+
+Plan = dict[str, Any]
+Done = list[tuple[dict[str, Any], State]]  # a row and the weights of each experiment
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all experiments of a run share."""
+
+    make: Callable[[], nn.Module]
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    device: torch.device
+    dtype: torch.dtype
+    sets: list[Dataset]
+    checks: list[Dataset] | None
+    steps: int
+    batch_size: int
+
+    def model(self, seed: int) -> nn.Module:
+        """The network of that seed, before training."""
+        state = torch.get_rng_state()
+        torch.manual_seed(seed)
+        net = self.make().to(self.device, self.dtype).train()
+        torch.set_rng_state(state)
+        return net
+
+    def order(self, plan: Mapping[str, Any]) -> torch.Tensor:
+        """Rows of each step's batch (steps, B): shuffled epochs, one after another."""
+        count, needed = len(self.sets[plan["data"]]), self.steps * self.batch_size
+        draws = torch.Generator().manual_seed(plan["seed"])
+        epochs = [torch.randperm(count, generator=draws) for _ in range(-(-needed // count))]
+        return torch.cat(epochs)[:needed].view(self.steps, self.batch_size).to(self.device)
+
+
+class One:
+    """One network and its optimizer."""
+
+    def __init__(self, job: Job, plan: Plan) -> None:
+        self.job, self.plan, self.data = job, plan, job.sets[plan["data"]]
+        self.net, self.orders, self.done = job.model(plan["seed"]), job.order(plan), 0
+        knobs = {name: plan[name] for name in ("lr", "momentum", "weight_decay")}
+        self.optimizer = torch.optim.SGD(self.net.parameters(), **knobs)
+
+    def step(self) -> None:
+        """One step of stochastic gradient descent (after the last one, the last again)."""
+        rows = self.orders[min(self.done, len(self.orders) - 1)]
+        self.done += 1
+        value = self.job.loss(self.net(self.data.inputs[rows]), self.data.targets[rows])  # type: ignore[index]
+        self.optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        self.optimizer.step()
+
+
+def loop(job: Job, plans: list[Plan]) -> Done:
+    """One network after the other."""
+    made = []
+    for plan in plans:
+        one = One(job, plan)
+        for _ in range(job.steps):
+            one.step()
+        one.net.eval()
+        row: dict[str, Any] = {}
+        for kind, sets in (("train", job.sets), ("val", job.checks)):
+            if sets:
+                found = sets[plan["data"] % len(sets)]
+                with torch.no_grad():
+                    out = torch.cat([one.net(part) for part in found.inputs.split(2048)])  # type: ignore[union-attr]
+                row |= figures(job, kind, out, found)
+        made.append((row, {name: tensor.detach() for name, tensor in one.net.state_dict().items()}))
+    return made
+
+
+def figures(job: Job, kind: str, out: torch.Tensor, data: Dataset) -> dict[str, Any]:
+    """Loss, and accuracy where the targets are classes, of outputs."""
+    row = {f"{kind}_loss": float(job.loss(out, data.targets))}
+    if out.ndim == 2 and data.targets.ndim == 1 and not data.targets.is_floating_point():
+        row[f"{kind}_accuracy"] = float((out.argmax(1) == data.targets).double().mean())
+    return row

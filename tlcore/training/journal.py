@@ -1,0 +1,42 @@
+"""The lab's journal: rows of finished experiments in a file, so that a run that was stopped goes on from there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tlcore.training.experiment import Job
+
+
+class Journal:
+    """Rows of finished experiments in a file, one JSON object a line; other runs' rows in it are left alone."""
+
+    def __init__(self, path: str | Path | None, job: Job) -> None:
+        self.path = Path(path) if path else None
+        text = json.dumps(
+            [job.steps, job.batch_size, str(job.dtype), [one.origin for one in job.sets], str(job.model(0))]
+        )
+        sums = "".join(f"{float(one.inputs.double().sum()):.9e}" for one in job.sets)  # type: ignore[union-attr]
+        self.key = hashlib.sha256((text + sums).encode()).hexdigest()[:16]
+        self.rows: dict[str, dict[str, Any]] = {}
+        if self.path and self.path.is_file():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                try:
+                    entry = json.loads(line)
+                    if entry["key"] == self.key:
+                        self.rows[json.dumps(entry["plan"], sort_keys=True)] = entry["row"]
+                except (ValueError, KeyError, TypeError):  # the last line of a run that was killed
+                    continue
+
+    def row(self, plan: Mapping[str, Any]) -> dict[str, Any] | None:
+        return self.rows.get(json.dumps(plan, sort_keys=True, default=str))
+
+    def keep(self, plan: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+        if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            torn = self.path.is_file() and not self.path.read_bytes().endswith(b"\n") and self.path.stat().st_size > 0
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write("\n" * torn + json.dumps({"key": self.key, "plan": plan, "row": row}, default=str) + "\n")

@@ -1,0 +1,57 @@
+"""Experiments shared out over single-threaded processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import torch
+
+from tlcore.training.experiment import Done, Job, Plan, loop
+
+
+def forks() -> bool:
+    """Whether processes start as copies of this one: at once, with the data. With a GPU torch cannot train in those."""
+    return sys.platform == "linux" and not torch.cuda.is_available()
+
+
+def processes(job: Job, plans: list[Plan]) -> Done:
+    """Single-threaded processes, each with its share, one network after the other."""
+    count = min(os.cpu_count() or 1, len(plans))
+    shares = [plans[n::count] for n in range(count)]
+    if forks():
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        _INHERITED[:] = [(job, share) for share in shares]
+        try:
+            with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork")) as pool:
+                found = list(pool.map(_inherited, range(count)))
+        finally:
+            _INHERITED.clear()
+    else:
+        from joblib import Parallel, delayed, parallel_config
+
+        with parallel_config(backend="loky", n_jobs=count, inner_max_num_threads=1):
+            found = Parallel()(delayed(_single)(job, share) for share in shares)
+    made: Done = [({}, {})] * len(plans)
+    for n, share in enumerate(found):
+        made[n::count] = [
+            (row, {name: torch.as_tensor(array) for name, array in state.items()}) for row, state in share
+        ]
+    return made
+
+
+_INHERITED: list[tuple[Job, list[dict[str, Any]]]] = []  # what forked processes find in their copy of this one
+
+
+def _inherited(number: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    return _single(*_INHERITED[number])
+
+
+def _single(job: Job, plans: list[Plan]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Rows and weights, as arrays: many tensors would each take a file handle on their way back."""
+    torch.set_num_threads(1)
+    found = loop(job, plans)
+    return [(row, {name: tensor.numpy() for name, tensor in state.items()}) for row, state in found]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +29,14 @@ class Job:
     steps: int
     batch_size: int
 
-    def model(self, seed: int) -> nn.Module:
-        """The network of that seed, before training."""
-        state = torch.get_rng_state()
-        torch.manual_seed(seed)
-        net = self.make().to(self.device, self.dtype).train()
+    def models(self, seeds: Iterable[int]) -> list[nn.Module]:
+        """The networks of those seeds, before training; torch's own random state is left as it was."""
+        state, nets = torch.get_rng_state(), []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            nets.append(self.make().to(self.device, self.dtype).train())
         torch.set_rng_state(state)
-        return net
+        return nets
 
     def order(self, plan: Mapping[str, Any]) -> torch.Tensor:
         """Rows of each step's batch (steps, B): shuffled epochs, one after another."""
@@ -50,7 +51,7 @@ class One:
 
     def __init__(self, job: Job, plan: Plan) -> None:
         self.job, self.plan, self.data = job, plan, job.sets[plan["data"]]
-        self.net, self.orders, self.done = job.model(plan["seed"]), job.order(plan), 0
+        self.net, self.orders, self.done = job.models([plan["seed"]])[0], job.order(plan), 0
         knobs = {name: plan[name] for name in ("lr", "momentum", "weight_decay")}
         self.optimizer = torch.optim.SGD(self.net.parameters(), **knobs)
 

@@ -17,7 +17,7 @@ class Journal:
     def __init__(self, path: str | Path | None, job: Job) -> None:
         self.path = Path(path) if path else None
         text = json.dumps(
-            [job.steps, job.batch_size, str(job.dtype), [one.origin for one in job.sets], str(job.model(0))]
+            [job.steps, job.batch_size, str(job.dtype), [one.origin for one in job.sets], str(job.models([0])[0])]
         )
         sums = "".join(f"{float(one.inputs.double().sum()):.9e}" for one in job.sets)  # type: ignore[union-attr]
         self.key = hashlib.sha256((text + sums).encode()).hexdigest()[:16]

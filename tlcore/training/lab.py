@@ -8,7 +8,6 @@ step is timed first.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +17,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from tlcore import runtime
-from tlcore.training.experiment import Job, One, Plan, loop
+from tlcore.training.choice import Way, fastest_way
+from tlcore.training.experiment import Job, Plan, loop
 from tlcore.training.journal import Journal
-from tlcore.training.processes import forks, processes
+from tlcore.training.processes import processes
 from tlcore.training.results import Results, State
-from tlcore.training.stack import Stack, together
+from tlcore.training.stack import together
 from tlcore.worlds import Dataset
 
 Backend = Literal["auto", "vmap", "processes", "loop"]
@@ -99,21 +99,22 @@ class Lab:
         job = Job(self.make, self.loss, self.device, self.dtype, sets, checks, steps, batch_size)
         done = Journal(journal, job)
         todo = [n for n, plan in enumerate(plans) if done.row(plan) is None]
-        backend, tried = self._choose(job, [plans[n] for n in todo]) if todo else ("journal", None)
+        way = self._way(job, [plans[n] for n in todo]) if todo else Way("journal")
         rows: list[dict[str, Any] | None] = [done.row(plan) for plan in plans]
         states: list[State] = [{} for _ in plans]
-        size = self._chunk(job) if backend == "vmap" else max(1, (os.cpu_count() or 1) * 8)
+        # Where a journal is kept, processes come back now and then, so that not much is lost.
+        size = way.size if way.backend == "vmap" else 8 * (os.cpu_count() or 1) * way.size if journal else len(plans)
         for start in runtime.progress(range(0, len(todo), size), "experiments"):
             part = todo[start : start + size]
             chosen = [plans[n] for n in part]
-            if backend == "vmap":
-                made = together(job, chosen, tried)
+            if way.backend == "vmap":
+                made = together(job, chosen, way.tried)
             else:
-                made = processes(job, chosen) if backend == "processes" else loop(job, chosen)
+                made = processes(job, chosen, way.size) if way.backend == "processes" else loop(job, chosen)
             for n, (row, state) in zip(part, made, strict=True):
                 rows[n], states[n] = plans[n] | row, state
                 done.keep(plans[n], plans[n] | row)
-        return Results([row for row in rows if row is not None], states, backend)
+        return Results([row for row in rows if row is not None], states, way.backend)
 
     def _placed(self, data: Dataset) -> Dataset:
         if not isinstance(data.inputs, torch.Tensor):
@@ -122,35 +123,17 @@ class Lab:
         targets = data.targets.to(self.dtype) if data.targets.is_floating_point() else data.targets
         return Dataset(inputs.to(self.device, self.dtype), targets.to(self.device), data.classes, data.origin)
 
+    def _way(self, job: Job, plans: list[Plan]) -> Way:
+        """The backend asked for, or the one that promises to be done first."""
+        if self.backend != "auto":
+            return Way(self.backend, self._chunk(job) if self.backend == "vmap" else 1)
+        return fastest_way(job, plans, self._chunk(job))
+
     def _chunk(self, job: Job) -> int:
         if self.chunk is not None:
             return self.chunk
-        numbers = sum(p.numel() for p in job.model(0).parameters())
+        numbers = sum(p.numel() for p in job.models([0])[0].parameters())
         return max(1, min(1024, 2**30 // (12 * max(1, numbers))))
-
-    def _choose(self, job: Job, plans: list[Plan]) -> tuple[str, Stack | None]:
-        """The backend asked for, or the one that promises to be done first, with the stack that was tried for it."""
-        if self.backend != "auto":
-            return self.backend, None
-        total, workers = job.steps * len(plans), os.cpu_count() or 1
-        expected = {"loop": _seconds(One(job, plans[0]).step) * total}
-        if self.device.type == "cpu" and workers > 1:
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-            alone = _seconds(One(job, plans[0]).step)
-            torch.set_num_threads(threads)
-            expected["processes"] = (0.2 if forks() else 4.0) + alone * total / workers  # seconds until they run
-        best, stack = min(expected.values()), None
-        for size in (4, min(self._chunk(job), len(plans))):  # a few first: large stacks of large networks are slow
-            try:
-                stack = Stack(job, plans[:size])
-                together = _seconds(stack.step) * total / len(stack.plans)
-            except (RuntimeError, ValueError, NotImplementedError):  # a network that cannot be stacked
-                break
-            expected["vmap"] = together
-            if together > 2 * best:
-                break
-        return min(expected, key=expected.__getitem__), stack
 
 
 def _several(data: Dataset | Sequence[Dataset], what: str) -> list[Dataset]:
@@ -168,14 +151,3 @@ def _check_plans(plans: list[Plan], sets: int) -> None:
             raise ValueError(
                 f"experiment {n}: lr above 0, momentum and weight_decay from 0 on are accepted; it has {plan}"
             )
-
-
-def _seconds(call: Callable[[], Any], most: float = 0.1) -> float:
-    """Seconds of a call: the median of up to nine, after one that warms up, for about a tenth of a second in all."""
-    call()
-    times: list[float] = []
-    while len(times) < 9 and (not times or sum(times) < most):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]

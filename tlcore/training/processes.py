@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tlcore.training.experiment import Done, Job, Plan, loop
+from tlcore.training.stack import together
 
 
 def forks() -> bool:
@@ -16,15 +17,15 @@ def forks() -> bool:
     return sys.platform == "linux" and not torch.cuda.is_available()
 
 
-def processes(job: Job, plans: list[Plan]) -> Done:
-    """Single-threaded processes, each with its share, one network after the other."""
+def processes(job: Job, plans: list[Plan], size: int = 1) -> Done:
+    """Each process takes its share: one network after the other, or `size` of them in a stack at a time."""
     count = min(os.cpu_count() or 1, len(plans))
     shares = [plans[n::count] for n in range(count)]
     if forks():
         import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
 
-        _INHERITED[:] = [(job, share) for share in shares]
+        _INHERITED[:] = [(job, share, size) for share in shares]
         try:
             with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork")) as pool:
                 found = list(pool.map(_inherited, range(count)))
@@ -34,7 +35,7 @@ def processes(job: Job, plans: list[Plan]) -> Done:
         from joblib import Parallel, delayed, parallel_config
 
         with parallel_config(backend="loky", n_jobs=count, inner_max_num_threads=1):
-            found = Parallel()(delayed(_single)(job, share) for share in shares)
+            found = Parallel()(delayed(_single)(job, share, size) for share in shares)
     made: Done = [({}, {})] * len(plans)
     for n, share in enumerate(found):
         made[n::count] = [
@@ -43,15 +44,18 @@ def processes(job: Job, plans: list[Plan]) -> Done:
     return made
 
 
-_INHERITED: list[tuple[Job, list[dict[str, Any]]]] = []  # what forked processes find in their copy of this one
+_INHERITED: list[tuple[Job, list[Plan], int]] = []  # what forked processes find in their copy of this one
 
 
 def _inherited(number: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return _single(*_INHERITED[number])
 
 
-def _single(job: Job, plans: list[Plan]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def _single(job: Job, plans: list[Plan], size: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Rows and weights, as arrays: many tensors would each take a file handle on their way back."""
     torch.set_num_threads(1)
-    found = loop(job, plans)
+    if size == 1:
+        found = loop(job, plans)
+    else:
+        found = [one for n in range(0, len(plans), size) for one in together(job, plans[n : n + size])]
     return [(row, {name: tensor.numpy() for name, tensor in state.items()}) for row, state in found]

@@ -16,7 +16,7 @@ class Stack:
     """Networks in one stack of weights: each operation is done once, for all of them."""
 
     def __init__(self, job: Job, plans: list[Plan]) -> None:
-        nets = [job.model(plan["seed"]) for plan in plans]
+        nets = job.models(plan["seed"] for plan in plans)
         if any(True for _ in nets[0].buffers()):
             raise ValueError("Lab(backend='vmap'): the network keeps statistics (buffers); use 'processes' or 'loop'")
         self.job, self.plans = job, plans

@@ -1227,12 +1227,6 @@ plots.table(
 # with a nonlinear one; its figure is the accuracy, one half if they cannot be told apart.
 
 # %%
-import scipy.linalg  # noqa: F401 (loaded here, so that the limit reaches it)
-from threadpoolctl import threadpool_limits
-
-_ = threadpool_limits(1)  # for small matrices one thread is fastest, in scipy, too
-
-# %%
 measures = {
     "MMD²": lambda a, b: shift.mmd(a, b, permutations=0).statistic,
     "CORAL": shift.coral_distance,

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tests.data import DATA, needs_data
 from tlcore import worlds
+from tlcore.worlds import real
 from tlcore.worlds.outlines import OUTLINES, SHAPES
 from tlcore.worlds.shapes import COLOURS, TEXTURES
 
@@ -196,6 +197,66 @@ def test_a_named_fallback_says_what_it_is():
     data = worlds.load("cifar10", root="/nowhere", fallback="shapes")
     assert "in place of cifar10" in data.origin and data.inputs.dtype == torch.uint8
     assert worlds.load("digits", split="train").counts().min() > 90
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("cifar10", "cifar10/cifar10_jpeg.npz"),
+        ("usps", "usps/usps_16x16.npz"),
+        ("mnist", "MNIST/raw/train-images-idx3-ubyte.gz"),
+        ("pacs", "domains/pacs_96.zip"),
+        ("trec6", "text/trec_train_5500.label.xz"),
+        ("imdb", "text/imdb_train.tsv.xz"),
+    ],
+)
+def test_broken_files_get_a_sentence(tmp_path, name, path):
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_bytes(b"PK\x03\x04 a download that stopped")
+    with pytest.raises(ValueError, match="broken or incomplete"):
+        worlds.load(name, root=tmp_path)
+    assert (tmp_path / path).is_file(), "a file of the user's own is left alone"
+
+
+def test_a_download_that_stops_leaves_nothing_behind(tmp_path, monkeypatch):
+    def stops(family, folder, split, *, download):
+        (folder / "MNIST").mkdir()
+        (folder / "MNIST" / "half.gz").write_bytes(b"half")
+        raise OSError("the line went dead")
+
+    monkeypatch.setattr(real, "_from_torchvision", stops)
+    with pytest.raises(ValueError, match=r"the line went dead.*removed"):
+        worlds.load("mnist", root=tmp_path, download=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_download_takes_the_place_of_what_is_broken(tmp_path, monkeypatch):
+    broken = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte.gz"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"half")
+
+    def fetches(family, folder, split, *, download):
+        (folder / "MNIST" / "raw").mkdir(parents=True)
+        (folder / "MNIST" / "raw" / broken.name).write_bytes(b"whole")
+        return worlds.Dataset(torch.zeros(3, 1, 28, 28), torch.zeros(3).long(), ("0",), "fetched")
+
+    monkeypatch.setattr(real, "_from_torchvision", fetches)
+    assert worlds.load("mnist", root=tmp_path, download=True).origin == "fetched"
+    assert broken.read_bytes() == b"whole" and [p.name for p in tmp_path.iterdir()] == ["MNIST"]
+
+
+def test_a_folder_of_classes(tmp_path):
+    from PIL import Image
+
+    for label, colour in (("n01", (200, 0, 0)), ("n02", (0, 0, 200))):
+        (tmp_path / "imagenet" / "train" / label).mkdir(parents=True)
+        for n in range(3):
+            Image.new("RGB", (300, 260), colour).save(tmp_path / "imagenet" / "train" / label / f"{n}.png")
+    data = worlds.load("imagenet-2", root=tmp_path)
+    assert data.inputs.shape == (4, 3, 224, 224) and data.classes == ("n01", "n02") and "2 a class" in data.origin
+    assert bool((data.inputs[data.targets == 1][:, 2] == 200).all())
+    with pytest.raises(ValueError, match="imagenet-20"):
+        worlds.load("imagenet-few", root=tmp_path)
 
 
 SIZES = {

@@ -13,6 +13,7 @@ import math
 import torch
 
 from tlcore.shift.divergences import as_rows, median_distance, squared_distances
+from tlcore.shift.threads import one_blas_thread
 
 _STRENGTHS = tuple(10.0**n for n in range(-2, 6))
 _WIDTHS = (0.15, 0.25, 0.4, 0.65, 1.0, 1.6, 2.5)  # in median distances
@@ -20,6 +21,7 @@ _FOLDS = 5
 _STEPS = 1000
 
 
+@one_blas_thread
 def logistic_ratio(
     source: torch.Tensor,
     target: torch.Tensor,

@@ -20,6 +20,7 @@ from tlcore.shift.conditions import CONDITIONS, Conditions
 from tlcore.shift.divergences import mmd
 from tlcore.shift.features import Features, describe, known_words
 from tlcore.shift.label_shift import calibrate, em
+from tlcore.shift.threads import one_blas_thread
 from tlcore.worlds import Dataset
 
 MOVED, SAME, UNTOLD, INCOMPARABLE = "moved", "same", "cannot be told", "not comparable"
@@ -75,6 +76,7 @@ class Diagnosis(Mapping[str, Finding]):
         return self.table()._repr_html_()
 
 
+@one_blas_thread
 def diagnose(
     source: Dataset,
     target: Dataset | torch.Tensor | list[str],

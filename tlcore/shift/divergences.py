@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from tlcore.runtime import nearest
+from tlcore.shift.threads import one_blas_thread
 from tlcore.worlds.dataset import Dataset
 
 Groups = tuple[torch.Tensor, torch.Tensor]
@@ -160,6 +161,7 @@ def coral_distance(source: torch.Tensor, target: torch.Tensor) -> float:
     return max(0.0, float(apart)) / (4 * features**2)
 
 
+@one_blas_thread
 def proxy_a_distance(source: torch.Tensor, target: torch.Tensor, *, seed: int = 0) -> float:
     """2 (1 - 2 err) with err the error of a linear classifier that tells the domains apart: from 0 to 2.
 
@@ -248,6 +250,7 @@ def sliced_wasserstein(
     return float((widths @ apart.abs() ** order).mean() ** (1 / order))
 
 
+@one_blas_thread
 def classifier_test(source: torch.Tensor, target: torch.Tensor, *, classifier: Any = None, seed: int = 0) -> Evidence:
     """Can a classifier tell the domains apart? Its held-out balanced accuracy, and the p-value of such an accuracy.
 

@@ -69,8 +69,8 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _seconds(call: Callable[[], Any], most: float = 0.1) -> float:
-    """Seconds of a call: the median of up to nine, after one that warms up, for about a tenth of a second in all."""
+def _seconds(call: Callable[[], Any], most: float = 0.05) -> float:
+    """Seconds of a call: the median of up to nine after one that warms up, for about 0.05 s in all."""
     call()
     times: list[float] = []
     while len(times) < 9 and (not times or sum(times) < most):

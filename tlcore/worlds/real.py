@@ -11,8 +11,11 @@ import io
 import itertools
 import lzma
 import os
+import shutil
 import struct
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +36,10 @@ _TREC = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 
 class _Absent(Exception):
     """The files of a dataset are not in a folder."""
+
+
+# What readers of archives, pictures and numbers raise when a file ends early or is not what its name says.
+_BROKEN = (OSError, EOFError, RuntimeError, KeyError, struct.error, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 
 
 def folders(root: str | Path | None = None) -> list[Path]:
@@ -62,7 +69,8 @@ def load(
     ----------
     name
         cifar10 (also cifar10-jpeg, cifar10-lossless), cifar100, mnist, usps, pacs (or pacs-photo, pacs-art_painting,
-        pacs-cartoon, pacs-sketch), imagenet-sample, wikitext2, trec6, imdb, or digits, which comes with scikit-learn.
+        pacs-cartoon, pacs-sketch), imagenet (folders of classes; imagenet-20 takes 20 photos of each),
+        imagenet-sample, wikitext2, trec6, imdb, or digits, which comes with scikit-learn.
     root
         Folder to look in; default ``$TLCORE_DATA``, then the user's cache.
     download
@@ -87,6 +95,13 @@ def load(
             return known[family](folder, name, split)
         except _Absent:
             continue
+        except _BROKEN as error:
+            if download and family in _TORCHVISION and folder == looked[-1]:
+                break  # fetched anew, in place of what is there
+            raise ValueError(
+                f"worlds.load({name!r}): what is in {folder} is broken or incomplete ({_first_line(error)}); "
+                "remove it there, or put whole files in its place"
+            ) from None
     if download and family in _TORCHVISION:
         return _fetch(family, looked[-1], split)
     if fallback is not None:
@@ -122,6 +137,8 @@ def _digits(folder: Path, name: str, split: Split) -> Dataset:
 def _npz(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise _Absent
+    if not zipfile.is_zipfile(path):
+        raise zipfile.BadZipFile(f"{path.name} ends early or is no archive")
     with np.load(path, allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
 
@@ -224,6 +241,33 @@ def _imagenet_sample(folder: Path, name: str, split: Split) -> Dataset:
     return Dataset(torch.stack(images), torch.tensor(labels), classes, "ImageNet sample photos, one a class")
 
 
+def _imagenet(folder: Path, name: str, split: Split) -> Dataset:
+    """Class folders of photos, imagenet/train and imagenet/val, 224x224 from the middle; "imagenet-20": 20 a class."""
+    top = folder / "imagenet" / ("train" if split == "train" else "val")
+    if not top.is_dir():
+        raise _Absent
+    if split == "test":
+        raise ValueError(f"worlds.load({name!r}, split='test'): the test labels were never given out; take 'valid'")
+    most = name.partition("-")[2]
+    if most and not most.isdigit():
+        raise ValueError(f"worlds.load({name!r}): 'imagenet', or 'imagenet-20' for 20 photos a class, is accepted")
+    from PIL import Image
+    from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
+
+    classes = sorted(place.name for place in top.iterdir() if place.is_dir())
+    images, labels = [], []
+    for number, label in enumerate(classes):
+        photos = sorted(p for p in (top / label).iterdir() if p.suffix.lower() in (".jpeg", ".jpg", ".png"))
+        for path in photos[: int(most)] if most else photos:
+            photo = pil_to_tensor(Image.open(path).convert("RGB"))
+            images.append(center_crop(resize(photo, 256, antialias=True), [224, 224]))
+            labels.append(number)
+    if not images:
+        raise ValueError(f"worlds.load({name!r}): there are no photos in {top}")
+    limit = f", {most} a class" if most else ""
+    return Dataset(torch.stack(images), torch.tensor(labels), tuple(classes), f"ImageNet folder, {split}{limit}")
+
+
 def _text(path: Path, encoding: str = "utf-8") -> list[str]:
     if not path.is_file():
         raise _Absent
@@ -274,15 +318,28 @@ def _from_torchvision(family: str, folder: Path, split: Split, *, download: bool
 
 
 def _fetch(family: str, folder: Path, split: Split) -> Dataset:
+    """Fetch into a folder beside, and move what came whole into place; what came in part is removed."""
     _no_valid(split, family)
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return _from_torchvision(family, folder, split, download=True)
-    except (OSError, RuntimeError) as error:
-        first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise ValueError(
-            f"worlds.load({family!r}, download=True): could not be fetched into {folder}: {first}"
-        ) from None
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as beside:
+        try:
+            found = _from_torchvision(family, Path(beside), split, download=True)
+        except (*_BROKEN, AttributeError) as error:
+            raise ValueError(
+                f"worlds.load({family!r}, download=True): could not be fetched into {folder} ({_first_line(error)}); "
+                "what came in part was removed"
+            ) from None
+        for made in Path(beside).iterdir():
+            place = folder / made.name
+            if place.is_dir():
+                shutil.copytree(made, place, dirs_exist_ok=True)
+            else:
+                shutil.move(made, place)
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _picture(data: bytes) -> np.ndarray:
@@ -298,6 +355,7 @@ def _readers() -> dict[str, Callable[[Path, str, Split], Dataset]]:
         "mnist": _mnist,
         "usps": _usps,
         "pacs": _pacs,
+        "imagenet": _imagenet,
         "imagenet-sample": _imagenet_sample,
         "wikitext2": _wikitext2,
         "trec6": _trec6,

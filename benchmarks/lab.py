@@ -1,6 +1,6 @@
 """Training many small networks at once in the lab, beside training them one by one.
 
-Claim: at least 6 times as fast for 256 perceptrons 32-64-64-10, 2 times for 64 small convolutional nets on 8x8
+Goal: at least 6 times as fast for 256 perceptrons 32-64-64-10, 2 times for 64 small convolutional nets on 8x8
 pictures, and 1.2 times on 32x32 ones, by the backend that the lab chooses. The peer is the loop a user would write,
 with torch's own optimizer and all cores. Run alone: ``python benchmarks/lab.py``.
 """

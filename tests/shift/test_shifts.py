@@ -142,6 +142,21 @@ def test_a_sensor_takes_the_posterior_along():
     assert shift.pair(world, shift.Marginal(1.0, kind="noise"), size=200).truth.labelling is None
 
 
+def test_what_noise_has_blurred_stays_unknown():
+    noise = shift.Marginal(0.5, kind="noise")
+    for then in (shift.Concept(0.5), shift.Prior(1.0, to=(0.8, 0.2)), shift.Selection(0.5, by=1)):
+        apart = shift.pair(VECTORS, [noise, then], size=300)
+        assert apart.truth.labelling is None and bool(apart.truth.prior.isfinite().all())
+        assert apart.truth.conditions["concept"] is True
+    assert shift.pair(FEW, [noise, shift.Concept(0.5)], size=50).truth.labelling is not None
+
+
+def test_less_than_a_pixel_is_no_other_space():
+    for world, kind in ((FEW, "resolution"), (VECTORS, "projection")):
+        apart = shift.pair(world, shift.FeatureSpace(0.01, kind=kind), size=20)
+        assert not apart.truth.conditions.moved and apart.target.inputs.shape == apart.source.inputs.shape
+
+
 def test_the_bayes_table():
     """Which faces of P(X, Y) move with which cause; with and without overlapping classes."""
     told = {

@@ -90,15 +90,26 @@ class Shift:
 
 
 def posterior(data: Dataset) -> torch.Tensor:
-    """P(y|x) of each row (N, K): as the world knows it, else certain, as the label says."""
+    """P(y|x) of each row (N, K): as the world knows it, else certain, as the label says; NaN where it got lost."""
     if POSTERIOR in data.factors:
         return data.factors[POSTERIOR]
     return torch.nn.functional.one_hot(data.targets.long(), len(data.classes)).float()
 
 
+def lost(data: Dataset) -> bool:
+    """Whether P(y|x) was known and is not any more: the inputs were blurred, and classes overlap."""
+    return POSTERIOR in data.factors and bool(data.factors[POSTERIOR].isnan().any())
+
+
+def without_posterior(data: Dataset) -> dict[str, torch.Tensor]:
+    """The factors of rows whose P(y|x), if it was known, is lost."""
+    unknown = {name: torch.full_like(factor, torch.nan) for name, factor in data.factors.items() if name == POSTERIOR}
+    return dict(data.factors) | unknown
+
+
 def overlaps(data: Dataset) -> bool:
-    """Whether an input can belong to several classes: P(y|x) is known and not certain."""
-    return POSTERIOR in data.factors and float(1 - data.factors[POSTERIOR].amax(1).mean()) > 0.01
+    """Whether an input can belong to several classes: P(y|x) is, or was, known and not certain."""
+    return lost(data) or (POSTERIOR in data.factors and float(1 - data.factors[POSTERIOR].amax(1).mean()) > 0.01)
 
 
 def relabelled(data: Dataset, targets: torch.Tensor, classes: tuple[str, ...], known: torch.Tensor | None) -> Dataset:

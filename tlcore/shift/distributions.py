@@ -9,7 +9,17 @@ from typing import ClassVar
 import torch
 
 from tlcore.runtime import nearest
-from tlcore.shift.base import POSTERIOR, Rows, Shift, class_names, overlaps, posterior, relabelled
+from tlcore.shift.base import (
+    POSTERIOR,
+    Rows,
+    Shift,
+    class_names,
+    lost,
+    overlaps,
+    posterior,
+    relabelled,
+    without_posterior,
+)
 from tlcore.shift.transforms import INVERTIBLE, transform
 from tlcore.worlds import Dataset
 
@@ -93,7 +103,11 @@ class Selection(Shift):
         weights = rows.weights * torch.exp(1.5 * self.severity * self.score(rows.data)).to(rows.weights)
         if not rows.data.classes:
             return rows.but(weights=weights)
-        return rows.but(weights=weights, prior=weights @ posterior(rows.data) / weights.sum())
+        if lost(rows.data):  # then the labels alone estimate the prior, without bias but with more noise
+            prior = torch.bincount(rows.data.targets, weights, len(rows.prior)) / weights.sum()
+        else:
+            prior = weights @ posterior(rows.data) / weights.sum()
+        return rows.but(weights=weights, prior=prior)
 
     def drags(self, rows: Rows) -> set[str]:
         """P(X) and P(X|Y); P(Y) if one class is selected more often than another; never P(Y|X)."""
@@ -237,7 +251,7 @@ def _transformed(rows: Rows, kind: str, level: torch.Tensor, draws: torch.Genera
     if not bool(level.any()):
         return rows
     inputs = transform(kind)(rows.data, level, draws)
-    # A one-to-one map of all inputs takes what is known of each row along; anything else blurs it.
+    # A one-to-one map of all vectors takes what is known of each row along; anything else blurs it.
     same = kind in INVERTIBLE and bool((level == level[0]).all())
-    factors = {name: factor for name, factor in rows.data.factors.items() if same or name != POSTERIOR}
+    factors = dict(rows.data.factors) if same else without_posterior(rows.data)
     return rows.but(data=replace(rows.data, inputs=inputs, factors=factors))

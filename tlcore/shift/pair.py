@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from tlcore.shift.base import POSTERIOR, Rows, Shift, posterior
+from tlcore.shift.base import Rows, Shift, lost, posterior
 from tlcore.shift.conditions import Conditions
 from tlcore.worlds import Dataset
 
@@ -108,8 +108,7 @@ def _drawn(pool: Dataset, chain: list[Shift], size: int, seed: int) -> Pair | No
     if all(one.reweights for one in chain):
         known = (rows.weights / rows.weights.mean())[first][:size]
     target = rows.data[taken]
-    certain = POSTERIOR in target.factors or (POSTERIOR not in pool.factors and bool(pool.classes))
-    labelling = posterior(target) if certain else None
+    labelling = posterior(target) if target.classes and not lost(target) else None
     told = ", ".join(f"{type(one).__name__}({one.severity:g})" for one in chain)
     target = replace(target, origin=f"{target.origin}; moved by {told}" if told else target.origin)
     return Pair(source[:size], target, Truth(moved, known, rows.prior, labelling))

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 
 from tlcore.runtime import nearest
-from tlcore.shift.base import POSTERIOR, Rows, Shift, class_names, posterior, relabelled
+from tlcore.shift.base import POSTERIOR, Rows, Shift, class_names, posterior, relabelled, without_posterior
 from tlcore.shift.transforms import translate
 from tlcore.worlds import Dataset
 
@@ -57,15 +57,23 @@ class FeatureSpace(Shift):
         x = data.inputs
         if not isinstance(x, torch.Tensor) or x.ndim != (2 if self.kind == "projection" else 4):
             raise ValueError(f"FeatureSpace(kind={self.kind!r}): {_NEEDED[self.kind]} are needed; the data is {data!r}")
-        lost = {"mask", "box"} | ({POSTERIOR} if self.kind == "projection" else set())
-        factors = {name: factor for name, factor in data.factors.items() if name not in lost}
+        if not self._smaller(x):
+            return rows
+        kept = without_posterior(data) if self.kind == "projection" else data.factors
+        factors = {name: factor for name, factor in kept.items() if name not in ("mask", "box")}
         made = getattr(self, f"_{self.kind}")(x.float())
         made = made.round().to(x.dtype) if x.dtype == torch.uint8 else made
         return rows.but(data=replace(data, inputs=made, factors=factors))
 
     def drags(self, rows: Rows) -> set[str]:
         """The feature space; what lives on it cannot be compared any more."""
-        return {"feature_space"}
+        x = rows.data.inputs
+        return {"feature_space"} if not isinstance(x, torch.Tensor) or self._smaller(x) else set()
+
+    def _smaller(self, x: torch.Tensor) -> bool:
+        """Whether anything is left out: the mildest severities may be less than one pixel or feature."""
+        sizes = x.shape[1:] if self.kind == "projection" else x.shape[2:]
+        return self.kind == "grey" or any(self._kept(count) < count for count in sizes)
 
     def _kept(self, count: int) -> int:
         return max(1, round(count * (1 - 0.75 * self.severity)))

@@ -25,7 +25,7 @@ def one_blas_thread(function: Callable[Given, Made]) -> Callable[Given, Made]:
     @wraps(function)
     def limited(*args: Given.args, **options: Given.kwargs) -> Made:
         import scipy.linalg  # type: ignore[import-untyped]  # noqa: F401 (the limit reaches only what is loaded)
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         with threadpool_limits(1, user_api="blas"):
             return function(*args, **options)

@@ -9,11 +9,11 @@
 # %% [markdown]
 # # 08 · What changed?
 #
-# A classifier does well where it was trained. You take it somewhere else, and it does not. What changed? The lectures
-# name six things that can. Below, a small network that tells four shapes apart meets all six: the first column is
-# where it learned, each other column changes one thing. By the end of this lesson you will have made all six changes
-# yourself, and you will know which of them can be seen without labels, which can be repaired, and which hardly
-# matter.
+# A classifier does well where it was trained. You take it somewhere else, and it does not. What changed? The
+# lectures name six things that can. Below, a small network that tells four shapes apart meets all six: the first
+# column is where it learned; in each other column we changed one thing on purpose. By the end of this lesson you
+# will have made all six changes yourself, and you will know which of them can be seen without labels, which can be
+# repaired, and which hardly matter.
 #
 # The lesson has eight exercises and 20 points. Running all its cells takes less than half a minute.
 
@@ -154,7 +154,9 @@ for row, (domain, data) in enumerate({"old domain": home, "new domain": night}.i
 # Each of the two parts of a domain, and each of the two parts of a task, can differ:
 # $\mathcal{X}_S \ne \mathcal{X}_T$, $P_S(X) \ne P_T(X)$, $\mathcal{Y}_S \ne \mathcal{Y}_T$, $P_S(Y|X) \ne P_T(Y|X)$.
 # The lecture adds two more, $P_S(Y) \ne P_T(Y)$, its *probability shift*, and $P_S(X|Y) \ne P_T(X|Y)$, its
-# *conditional shift*. These make six.
+# *conditional shift*. These make six. Of the usual names we shall need a few: $P(Y)$ is the *prior*, and $P(Y|X)$ the
+# *posterior*. A moved $P(X)$ is a *covariate shift*, a moved $P(Y|X)$ a *concept shift*, a moved $P(Y)$ a *prior
+# shift*, and a moved $P(X|Y)$ a *conditional shift*.
 #
 # ## 2 · Four faces of one distribution
 #
@@ -372,7 +374,8 @@ plots.table(rows, ["name", "moved by choice", *source])
 # does a $P(X|Y)$ that moves within each class's own places: a meadow still means a cow.
 #
 # > **Unbalanced labels.** The lecture's scenario for $P_S(Y|X) \ne P_T(Y|X)$ is documents with unbalanced labels.
-# > Look at the first row. Unbalanced labels are another $P(Y)$: a *prior shift*, or probability shift. $P(X)$ moves
+# > Look at the first row. Where each class looks as before and only the shares differ, this is another $P(Y)$, a *prior
+# > shift*, or probability shift. $P(X)$ moves
 # > with it. $P(Y|X)$ moves only where classes overlap, and then by Bayes' rule alone: no document has changed its
 # > meaning. The difference matters, because a prior shift can be measured and repaired without labels from the target
 # > (Section 7), and a concept shift cannot.
@@ -389,10 +392,11 @@ plots.table(rows, ["name", "moved by choice", *source])
 #
 # ### Exercise 2 · Grey pictures, coarse labels (2 points)
 #
-# Write both. `grey` keeps the number of axes: from (N, 3, H, W) to (N, 1, H, W), and computes 0.299 red + 0.587 green
-# + 0.114 blue, since the eye takes green for brighter than blue. `coarse` gets probabilities of the fine classes, one
-# row per input, and the number of the group of each class. It returns the probability of each group. For one row
-# $(0.4, 0.3, 0.3)$ and the groups `[0, 1, 1]` that is $(0.4, 0.6)$.
+# Write both. `grey` keeps the number of axes: from (N, 3, H, W) to (N, 1, H, W), and computes 0.299 red + 0.587
+# green + 0.114 blue, since the eye takes green for brighter than blue. `coarse` gets probabilities of the fine
+# classes, one row per input, and, for each class, which group it belongs to (groups are numbered 0, 1, … and none
+# is empty). It returns the probability of each group. For one row $(0.4, 0.3, 0.3)$ and the groups `[0, 1, 1]` that
+# is $(0.4, 0.6)$.
 
 
 # %% nbgrader={"grade": false, "grade_id": "spaces", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -471,7 +475,7 @@ def _():
     group = [int(g) for g in rng.permutation([0, 1, 2, 3, 0, 1, 2, 3, 3])]
     fine = rng.dirichlet([1.0] * 9, size=5)
     summed = [[sum(row[k] for k in range(9) if group[k] == g) for g in range(4)] for row in fine]
-    checks.close(coarse(torch.tensor(fine), list(group)), summed)
+    checks.close(coarse(torch.tensor(fine, dtype=torch.float32), list(group)), summed, atol=1e-5)
 
 
 checks
@@ -494,7 +498,8 @@ spaces = {
 spaces
 
 # %% [markdown]
-# To fit is not to belong: part of what the network knew was about colours. Now the labels. To ask "round or polygon?"
+# To fit is not to belong. The network has rarely met such pictures, and a shape that differed from its ground in
+# colour only can no longer be seen. Now the labels. To ask "round or polygon?"
 # we need no training at all. Your function adds up the network's probabilities. (Add first, then choose: with
 # $(0.4, 0.3, 0.3)$ and the groups `[0, 1, 1]` the most probable class lies in the less probable group.) And what
 # happens with classes that it never had? Guess: what will it call a T?
@@ -680,8 +685,8 @@ for n, ax in enumerate(axes):
 f"accuracy {accuracy(home.inputs, home.targets):.0%} before, {accuracy(by_class, home.targets):.0%} now"
 
 # %% [markdown]
-# A new danger comes with this shift. Whoever trains on such pictures finds that brightness alone gives the class
-# away, and learns a shortcut that holds nowhere else.
+# A new danger comes with this shift. Whoever trains on such pictures finds that brightness is a good hint of the class,
+# and may learn a shortcut that fails elsewhere.
 #
 # ### $P(Y)$: unbalanced labels
 #
@@ -789,9 +794,9 @@ plots.table(
 )
 
 # %% [markdown]
-# Weights can also depend on the *input*: then the target is a selected sample (the lecture's "sample selection
-# bias"), the second way to move $P(X)$. We select bright pictures. The label has no say in it, so what a picture
-# means stays as it was: $P(Y|X)$ cannot move.
+# Weights can also depend on the *input*: then one of the two is a selected sample (the lecture's "sample selection
+# bias"; usually it is the source, here the target). This is the second way to move $P(X)$. We select bright
+# pictures. The label has no say in it, so what a picture means stays as it was: $P(Y|X)$ cannot move.
 
 # %%
 brightness = home.inputs.mean((1, 2, 3))
@@ -944,9 +949,9 @@ print("least harm first:", sorted(harm[-1], key=harm[-1].get, reverse=True), "yo
 # But how much of this *could* be avoided, by the best classifier of the target? For pictures nobody knows. So we turn
 # to a world in which the answer has a closed form: two Gaussian clouds in 20 dimensions, whose means are two standard
 # deviations apart. The best classifier of the source is right as often as a standard normal number stays below 1, and
-# no more, because the clouds overlap. We take it along, unchanged, into three kinds of target: clouds moved sideways
-# ($P(X)$), other shares ($P(Y)$), and labels that flip ($P(Y|X)$; by your `new_posterior`, averaged over a large
-# sample).
+# no more, because the clouds overlap. We take it along, unchanged, into three kinds of target: clouds moved sideways,
+# at right angles to the line between their means ($P(X)$; what an input means depends only on its place along that
+# line), other shares ($P(Y)$), and labels that flip ($P(Y|X)$; by your `new_posterior`, averaged over a large sample).
 
 # %%
 clouds = worlds.Gaussian(features=20, distance=2.0)
@@ -999,7 +1004,8 @@ _ = axes[0].legend(loc="lower left")
 # $x_1, \dots, x_n$ from the source, $y_1, \dots, y_m$ from the target. One good measure is the **maximum mean
 # discrepancy** of Arthur Gretton and colleagues. Take as similarity of two inputs a Gaussian of their distance,
 # $k(a, b) = e^{-|a - b|^2 / (2 w^2)}$. If both samples come from one distribution, an input is on average as similar
-# to its own sample as to the other. Here is MMD², word for word.
+# to its own sample as to the other. MMD² is the mean similarity within the first sample, plus that within the second,
+# minus twice that between them. (From here to the end of the section $y$ is a second sample of inputs, not a label.)
 
 
 # %%
@@ -1008,7 +1014,7 @@ def similarity(a: torch.Tensor, b: torch.Tensor, width: float) -> float:
 
 
 def mmd_slow(x: torch.Tensor, y: torch.Tensor, width: float) -> float:
-    """Similarity within x, plus within y, minus twice that between them; x (N, D), y (M, D)."""
+    """Mean similarity within x, plus that within y, minus twice that between them; x (N, D), y (M, D)."""
     n, m = len(x), len(y)
     within_x = sum(similarity(x[i], x[j], width) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
     within_y = sum(similarity(y[i], y[j], width) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
@@ -1158,9 +1164,9 @@ checks
 
 # %% [markdown]
 # We look at the source and at six targets: another sample from the same source, and five shifts made by your
-# functions. And we look at them in two ways. *Pixels* are the colours of 4 x 4 fields of the picture. *Outputs* are
-# the four numbers that our network gives. As width we take the median distance of two inputs. Record a guess: which
-# of the five shifts will leave no trace?
+# functions. And we look at them in two ways. *Pixels* are the mean colours of 16 fields, four rows of four.
+# *Outputs* are the four numbers that our network gives. As width we take the median distance of two inputs. Record
+# a guess: which of the five shifts will leave no trace?
 
 # %%
 my_invisible = None  # one of the names below
@@ -1241,19 +1247,22 @@ for name, (images, _) in samples.items():
 plots.table(rows, ["moved (pixels)", "your MMD²", *measures])
 
 # %% [markdown]
-# Your column and the package's agree. The others have units of their own and mostly the same opinion: what moves the
-# mean and the spread of the pixel fields is seen, what leaves them alone is not.
+# Your column and the package's agree to two digits or more (it takes the width from at most 1000 rows). The others
+# have units of their own and mostly the same opinion: what moves the mean and the spread of the pixel fields is
+# seen, what leaves them alone is not. (CORAL looks at the spread only.)
 #
 # ## 7 · Repairing a prior shift without labels
 #
 # If we may assume that $P(X|Y)$ has not moved, then a prior shift can not only be seen but measured. Take any
-# classifier, good or bad. It calls an input of class $j$ by the name $i$ with a probability $C_{ij}$ that depends on
-# $P(X|Y)$ and not on $P(Y)$. So $C$ is the same in the target, and the share of rows it calls $i$ there is
+# classifier, good or bad; only the matrix $C$ below must be invertible. It calls an input of class $j$ by the name
+# $i$ with a probability $C_{ij}$ that depends on $P(X|Y)$ and not on $P(Y)$. So $C$ is the same in the target, and
+# the share of rows it calls $i$ there is
 #
 # $$P_T(\text{said} = i) = \sum_j C_{ij}\, P_T(y = j).$$
 #
 # The left side can be counted without labels, $C$ can be counted in labelled source data, and what remains is a
-# system of linear equations. (Zachary Lipton and colleagues, 2018.)
+# system of linear equations. This is *black box shift estimation* (Zachary Lipton and colleagues, 2018). The worse the
+# classifier, the more rows it takes.
 #
 # ### Exercise 7 · The prior behind the predictions (3 points)
 #
@@ -1378,7 +1387,7 @@ counted = float(said_target.float().mean())
 print(f"plus: {counted:.1%} by counting, {float(estimated[1]):.1%} by your function, truly 10%; you guessed {my_share}")
 
 # %% [markdown]
-# It says "plus" far too often, because it learned to expect plus in half of the cases. Your equations see through
+# It says "plus" far too often, because it learned to expect plus in half of the cases. Your equations correct for
 # that. And now that the prior is known, the classifier can be corrected without any training, by the weights of
 # Exercise 4: $P_T(y|x)$ is proportional to $P_S(y|x)\, P_T(y) / P_S(y)$.
 
@@ -1421,7 +1430,7 @@ plots.table(rows, ["", *names])
 #
 # The package puts such tests together. `shift.diagnose` gives one verdict for each of the six conditions, with its
 # evidence. First we play somebody who has the pictures of the target and no labels. The target is the one under the
-# concept shift. Guess: about how many of the six will it dare to give a verdict?
+# concept shift. Guess: of how many of the six will it say more than "cannot be told"?
 
 # %%
 my_verdicts = None  # from 0 to 6
@@ -1446,10 +1455,12 @@ plots.table(rows, ["we moved", "P(X)", "P(Y|X)", "P(Y)", "P(X|Y)"])
 
 # %% [markdown]
 # Compare with the table of Section 2. Our classes do not overlap, except where a sensor has cut off what told them
-# apart: a picture gone white may have been anything. Where else a verdict differs from the table, a test has erred:
-# it missed something small, or raised a false alarm, as each test does once in a hundred times. Note the row of
-# $P(Y)$. This many pictures hardly show that $P(X)$ has moved, too, but it follows from the labels by Bayes' rule:
-# faces of one distribution are better judged together than one by one.
+# apart: a picture gone white may have been anything. Nor is it an error that $P(Y)$ stays in the first and the last
+# rows. The table says "moves" in general; here the sensor keeps every label, and each class turns into another one of
+# the same size. Any other difference is a test that erred: it missed something small, or raised a false alarm, as
+# each test does about once in a hundred times when nothing has moved. Note the row of $P(Y)$. Even where the pictures
+# alone do not show that $P(X)$ has moved, it follows from the labels by Bayes' rule: faces of one distribution are
+# better judged together than one by one.
 #
 # ## 9 · Kinds of transfer
 #
@@ -1462,15 +1473,15 @@ plots.table(rows, ["we moved", "P(X)", "P(Y|X)", "P(Y)", "P(X|Y)"])
 # | **transductive** transfer | different | the same | yes | no |
 # | **unsupervised** transfer | the same or not | different | no | no |
 #
-# In inductive transfer, labels of the target *induce* its new predictive function. In transductive transfer there is
-# no such label, and no need for a new function: the old task is carried over to a new domain (this is *domain
-# adaptation*). Unsupervised transfer has no labels at all; think of finding clusters.
+# In inductive transfer, labels of the target *induce* its new predictive function. In transductive transfer there are
+# inputs of the target and no labels. The true answers are as before, but what was learned must be made to find them
+# in a new domain (this is *domain adaptation*). Unsupervised transfer has no labels at all; think of finding clusters.
 #
 # > **Where the lecture differs.** It says of inductive and of unsupervised transfer that the *domains are the same*
-# > (and, of the latter, one sentence later, that they are similar). Pan and Yang define both by the *tasks*, which
-# > differ, whatever the domains, and so does our table. The lecture's example of inductive transfer, "the same
-# > language, but unbalanced labels", fits neither: with $P(Y)$ the domain's $P(X)$ moves, and the task stays unless
-# > classes overlap.
+# > (and, of the latter, one sentence later, that they are similar). The definitions of Pan and Yang ask only that the
+# > *tasks* differ, whatever the domains, and so does our table. The lecture's example of inductive transfer, "the same
+# > language, but unbalanced labels", is one only if classes overlap, because then $P(Y|X)$ moves, and if the target has
+# > labels. Otherwise it is a new domain for an old task.
 #
 # ### Exercise 8 · Which kind is it? (2 points)
 #
@@ -1556,10 +1567,11 @@ checks
 # for each pair it makes it knows which of the six conditions hold. Pictures stand in for bikes and telescopes, short
 # texts for documents and speech. Your function then says which kind of transfer it is, without and with labels in the
 # target. (Where spaces differ, distributions cannot be compared; we count the task as the same if its labels are.)
-# Guess what it will say of unbalanced labels, which come last.
+# Guess what it will say of unbalanced labels without labels in the target, which come last: once for classes that do
+# not overlap, and once for classes that do.
 
 # %%
-my_unbalanced = None  # the kind without labels in the target, such as "inductive"
+my_unbalanced = None  # two kinds, such as ["inductive", "inductive"]
 
 # %%
 texts = worlds.Language(sentences=2)
@@ -1587,8 +1599,8 @@ plots.table(cases, ["case", "moves", "no labels in the target", "labels there, t
 # %% [markdown]
 # Most of the lecture's cases are a new domain for an old task; without labels in the target that is transductive
 # transfer. "No name" does not mean "not possible": with labels on both sides one simply has more to work with. New
-# classes need labels of their own. And the last two rows show what the box above said: unbalanced labels change the
-# domain, and the task only where classes overlap.
+# classes need labels of their own, unless they are unions of old ones, as in Exercise 2. And the last two rows show
+# what the box above said: unbalanced labels change the domain, and the task only where classes overlap.
 #
 # What "another language" does to a feature space is easiest to see. The same two texts, written in English and in
 # this course's invented language:
@@ -1601,6 +1613,10 @@ print(*english, "", *foreign, "", f"words in common: {len(shared)}", sep="\n")
 # %% [markdown]
 # A classifier whose features are words has no input left. (Telling the topics apart is the same task, though, and
 # Lesson 10 shows how to carry it over.)
+#
+# Which kind of transfer it is does not yet say *what* to transfer: instances, as with the weights of Exercise 4,
+# features, parameters or relations (Lesson 09). Nor does it say *when* it pays. Between a source and a target that
+# have nothing in common transfer can even harm (Lesson 07).
 #
 # ## What we saw
 #
@@ -1625,11 +1641,11 @@ plots.table(
 # %% [markdown]
 # - A domain is a feature space and $P(X)$, a task a label space and $P(Y|X)$. Six things can differ; say which.
 # - No face of the joint distribution moves alone. When one is moved and its partner is held, both faces of the other
-#   pair follow, except that without overlap $P(Y|X)$ may stay.
-# - Unbalanced labels are a prior shift. It can be measured and repaired without target labels, if $P(X|Y)$ has
-#   stayed.
+#   pair follow in general, except that without overlap $P(Y|X)$ may stay.
+# - Unbalanced labels are a prior shift, as long as each class looks as before. Then they can be measured and repaired
+#   without labels of the target.
 # - How much a shift hurts depends on the classifier, and how well it is seen on where one looks. A shift may be plain
-#   to see and harmless, or out of sight and deadly.
+#   to see and harmless, or invisible and costly.
 # - A concept shift leaves no trace in inputs. Only labels can show it.
 #
 # ### What if?

@@ -77,12 +77,12 @@ class Shift:
         """By how much (total variation) the prior has to move to count as moved: a hundredth, and what chance moves."""
         return 0.01 + math.sqrt(len(rows.prior) / len(rows.data))
 
-    def moves(self, rows: Rows | Dataset) -> Conditions:
-        """Which of the six conditions it makes true when the source is `rows`."""
+    def moves(self, rows: Rows | Dataset, after: Rows | None = None) -> Conditions:
+        """Which of the six conditions it makes true when the source is `rows`; `after` is its step, if it was taken."""
         rows = Rows.of(rows) if isinstance(rows, Dataset) else rows
         if not self.severity:
             return Conditions(set())
-        found, after = self.drags(rows), self.step(rows, torch.Generator().manual_seed(0))
+        found, after = self.drags(rows), after or self.step(rows, torch.Generator().manual_seed(0))
         same_classes = after.data.classes == rows.data.classes
         if same_classes and 0.5 * float((after.prior - rows.prior).abs().sum()) > self.tells(rows):
             found = found | {"prior"}

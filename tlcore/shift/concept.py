@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+
+from tlcore.shift.density_ratio import effective_size
 
 _FOLDS = 3
 
@@ -98,7 +101,7 @@ def _overlap(x: np.ndarray, domain: np.ndarray, fold: np.ndarray) -> tuple[np.nd
         inside = fold != n
         odds[~inside] = _model().fit(x[inside], domain[inside]).predict_proba(x[~inside])[:, 1]
     weights = np.where(domain == 0, odds, 1 - odds)
-    sizes = [float(w.sum() ** 2 / (w**2).sum()) for w in (weights[domain == 0], weights[domain == 1])]
+    sizes = [effective_size(torch.from_numpy(weights[domain == side])) for side in (0, 1)]
     return weights / weights.mean(), min(sizes)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tlcore import plots
+from tlcore.runtime import nearest
 
 CONDITIONS: dict[str, str] = {
     "feature_space": "X_S ≠ X_T",
@@ -18,8 +19,8 @@ CONDITIONS: dict[str, str] = {
     "prior": "P_S(Y) ≠ P_T(Y)",
     "conditional": "P_S(X|Y) ≠ P_T(X|Y)",
 }
-_NEEDS_FEATURES = ("marginal", "concept", "conditional")  # cannot be compared across two feature spaces
-_NEEDS_LABELS = ("concept", "prior", "conditional")  # cannot be compared across two label spaces
+NEEDS_FEATURES = ("marginal", "concept", "conditional")  # cannot be compared across two feature spaces
+NEEDS_LABELS = ("concept", "prior", "conditional")  # cannot be compared across two label spaces
 
 
 class Conditions(Mapping[str, "bool | None"]):
@@ -35,15 +36,13 @@ class Conditions(Mapping[str, "bool | None"]):
     """
 
     def __init__(self, moved: set[str]) -> None:
-        for name in moved - CONDITIONS.keys():
-            from tlcore.runtime import nearest
-
+        for name in sorted(moved - CONDITIONS.keys()):
             raise ValueError(f"Conditions: {name!r} is none of the six; {nearest(name, CONDITIONS)}")
         held: dict[str, bool | None] = {name: name in moved for name in CONDITIONS}
         if held["feature_space"]:
-            held |= dict.fromkeys(_NEEDS_FEATURES)
+            held |= dict.fromkeys(NEEDS_FEATURES)
         if held["label_space"]:
-            held |= dict.fromkeys(_NEEDS_LABELS)
+            held |= dict.fromkeys(NEEDS_LABELS)
         self.held, self.moved = held, frozenset(moved)
 
     def __getitem__(self, name: str) -> bool | None:

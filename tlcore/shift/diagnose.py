@@ -16,7 +16,7 @@ import torch
 
 from tlcore import plots
 from tlcore.shift.concept import domain_helps
-from tlcore.shift.conditions import CONDITIONS, Conditions
+from tlcore.shift.conditions import CONDITIONS, NEEDS_FEATURES, NEEDS_LABELS, Conditions
 from tlcore.shift.divergences import mmd
 from tlcore.shift.features import Features, describe, known_words
 from tlcore.shift.label_shift import calibrate, em
@@ -24,7 +24,6 @@ from tlcore.shift.threads import one_blas_thread
 from tlcore.worlds import Dataset
 
 MOVED, SAME, UNTOLD, INCOMPARABLE = "moved", "same", "cannot be told", "not comparable"
-_NEEDS_LABELS = ("prior", "conditional", "concept")
 
 
 @dataclass(frozen=True)
@@ -131,14 +130,14 @@ def diagnose(
     if min(len(source), len(inputs)) < 20:
         raise ValueError(f"diagnose: at least 20 rows a domain are needed; there are {len(source)} and {len(inputs)}")
     found: dict[str, Finding] = {}
-    found["feature_space"] = _spaces(source.inputs, inputs, level)
+    found["feature_space"] = _spaces(source.inputs, inputs)
     found["label_space"] = _labels(source, target)
     alike = found["feature_space"].verdict == SAME
     common = found["label_space"].verdict == SAME
-    for name in ("marginal", "conditional", "concept"):
+    for name in NEEDS_FEATURES:
         if not alike:
             found[name] = Finding(INCOMPARABLE, "the feature spaces differ")
-    for name in _NEEDS_LABELS:
+    for name in NEEDS_LABELS:
         if found["label_space"].verdict == MOVED:
             found[name] = Finding(INCOMPARABLE, "the label spaces differ")
     x, y = describe(source.inputs, inputs, features) if alike else (np.empty((0, 0)), np.empty((0, 0)))
@@ -146,7 +145,7 @@ def diagnose(
         found["marginal"] = _tested(mmd(*map(torch.from_numpy, (x, y)), permutations=permutations, seed=seed), level)
     if not (labelled and isinstance(target, Dataset) and common):
         told = _guess(source, x, y) if alike and common else ""
-        for name in _NEEDS_LABELS:
+        for name in NEEDS_LABELS:
             found.setdefault(name, Finding(UNTOLD, "needs labels of the target" + told * (name == "prior")))
         return Diagnosis(found)
     number = torch.tensor([source.classes.index(name) for name in target.classes])
@@ -162,7 +161,7 @@ def diagnose(
     return Diagnosis(found)
 
 
-def _spaces(source: Any, target: Any, level: float) -> Finding:
+def _spaces(source: Any, target: Any) -> Finding:
     if isinstance(source, torch.Tensor) != isinstance(target, torch.Tensor):
         return Finding(MOVED, "tensors in one domain, texts in the other")
     if isinstance(source, torch.Tensor):

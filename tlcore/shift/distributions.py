@@ -25,7 +25,32 @@ from tlcore.worlds import Dataset
 
 
 @dataclass(frozen=True)
-class Marginal(Shift):
+class _Transformed(Shift):
+    """Something happens to the inputs, to a degree of its own for each row."""
+
+    kind: str = "gain"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        transform(self.kind)
+
+    def drags(self, rows: Rows) -> set[str]:
+        """P(X) and P(X|Y); P(Y|X) too where classes overlap: the same x now comes from another thing; never P(Y)."""
+        return {"marginal", "conditional"} | ({"concept"} if overlaps(rows.data) else set())
+
+    def changed(self, rows: Rows, level: torch.Tensor, draws: torch.Generator) -> Rows:
+        """The rows with inputs changed to those degrees (N,), from -1 to 1."""
+        if not bool(level.any()):
+            return rows
+        inputs = transform(self.kind)(rows.data, level, draws)
+        # A one-to-one map of all vectors takes what is known of each row along; anything else blurs it.
+        same = self.kind in INVERTIBLE and bool((level == level[0]).all())
+        factors = dict(rows.data.factors) if same else without_posterior(rows.data)
+        return rows.but(data=replace(rows.data, inputs=inputs, factors=factors))
+
+
+@dataclass(frozen=True)
+class Marginal(_Transformed):
     """P_S(X) ≠ P_T(X): the same things seen by another sensor, at night, before another ground (covariate shift).
 
     >>> from tlcore import shift, worlds
@@ -43,18 +68,10 @@ class Marginal(Shift):
     kind: str = "gain"
     condition: ClassVar[str] = "marginal"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        transform(self.kind)
-
     def step(self, rows: Rows, draws: torch.Generator) -> Rows:
         """Every input, changed to the same degree."""
         level = torch.full_like(rows.weights, self.severity)
-        return _transformed(rows, self.kind, level, draws)
-
-    def drags(self, rows: Rows) -> set[str]:
-        """P(X) and P(X|Y); P(Y|X) too where classes overlap: the same x now comes from another thing."""
-        return {"marginal", "conditional"} | ({"concept"} if overlaps(rows.data) else set())
+        return self.changed(rows, level, draws)
 
 
 @dataclass(frozen=True)
@@ -214,7 +231,7 @@ class Prior(Shift):
 
 
 @dataclass(frozen=True)
-class Conditional(Shift):
+class Conditional(_Transformed):
     """P_S(X|Y) ≠ P_T(X|Y): each class looks different from before, in its own way; how frequent it is stays.
 
     >>> from tlcore import shift, worlds
@@ -233,25 +250,7 @@ class Conditional(Shift):
     kind: str = "offset"
     condition: ClassVar[str] = "conditional"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        transform(self.kind)
-
     def step(self, rows: Rows, draws: torch.Generator) -> Rows:
         """Every input, changed to the degree of its class."""
         levels = torch.linspace(-self.severity, self.severity, len(class_names(rows.data, "Conditional")))
-        return _transformed(rows, self.kind, levels.to(rows.weights)[rows.data.targets], draws)
-
-    def drags(self, rows: Rows) -> set[str]:
-        """P(X|Y) and P(X); P(Y|X) too where classes overlap; never P(Y)."""
-        return {"conditional", "marginal"} | ({"concept"} if overlaps(rows.data) else set())
-
-
-def _transformed(rows: Rows, kind: str, level: torch.Tensor, draws: torch.Generator) -> Rows:
-    if not bool(level.any()):
-        return rows
-    inputs = transform(kind)(rows.data, level, draws)
-    # A one-to-one map of all vectors takes what is known of each row along; anything else blurs it.
-    same = kind in INVERTIBLE and bool((level == level[0]).all())
-    factors = dict(rows.data.factors) if same else without_posterior(rows.data)
-    return rows.but(data=replace(rows.data, inputs=inputs, factors=factors))
+        return self.changed(rows, levels.to(rows.weights)[rows.data.targets], draws)

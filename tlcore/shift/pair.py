@@ -97,8 +97,9 @@ def _drawn(pool: Dataset, chain: list[Shift], size: int, seed: int) -> Pair | No
     first, second = order[: len(pool) // 2], order[len(pool) // 2 :]
     source = pool[first]
     for one in chain:
-        moved |= one.moves(rows)
-        rows, source = one.step(rows, draws), one.narrow(source)
+        after = one.step(rows, draws)
+        moved |= one.moves(rows, after)
+        rows, source = after, one.narrow(source)
     weights = rows.weights[second]
     rolls = torch.rand(len(second), generator=draws).to(weights)
     taken = second[rolls * rows.weights.max() < weights][:size]

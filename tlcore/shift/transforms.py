@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import zlib
 from collections.abc import Callable
 
 import torch
@@ -119,17 +120,11 @@ def translate(text: str, share: float = 1.0) -> str:
     return re.sub(r"[A-Za-z]+", lambda found: _foreign(found[0], share), text)
 
 
-_VOWELS, _CONSONANTS = "aeiou", "bcdfghjklmnpqrstvwxyz"
-_ALPHABET = str.maketrans(
-    _VOWELS + _CONSONANTS + (_VOWELS + _CONSONANTS).upper(),
-    (_VOWELS[1:] + _VOWELS[:1] + _CONSONANTS[1:] + _CONSONANTS[:1])
-    + (_VOWELS[1:] + _VOWELS[:1] + _CONSONANTS[1:] + _CONSONANTS[:1]).upper(),
-)
+_LETTERS, _NEXT = "aeioubcdfghjklmnpqrstvwxyz", "eiouacdfghjklmnpqrstvwxyzb"
+_ALPHABET = str.maketrans(_LETTERS + _LETTERS.upper(), _NEXT + _NEXT.upper())
 
 
 def _foreign(word: str, share: float) -> str:
-    import zlib
-
     chosen = zlib.crc32(word.lower().encode()) / 2**32 < share
     return word.translate(_ALPHABET) if chosen else word
 

@@ -16,13 +16,15 @@ class Journal:
 
     def __init__(self, path: str | Path | None, job: Job) -> None:
         self.path = Path(path) if path else None
+        self.rows: dict[str, dict[str, Any]] = {}
+        if not self.path:
+            return
         text = json.dumps(
             [job.steps, job.batch_size, str(job.dtype), [one.origin for one in job.sets], str(job.models([0])[0])]
         )
         sums = "".join(f"{float(one.inputs.double().sum()):.9e}" for one in job.sets)  # type: ignore[union-attr]
         self.key = hashlib.sha256((text + sums).encode()).hexdigest()[:16]
-        self.rows: dict[str, dict[str, Any]] = {}
-        if self.path and self.path.is_file():
+        if self.path.is_file():
             for line in self.path.read_text(encoding="utf-8").splitlines():
                 try:
                     entry = json.loads(line)

@@ -226,15 +226,11 @@ def _imagenet_sample(folder: Path, name: str, split: Split) -> Dataset:
         raise _Absent
     if split != "test":
         raise ValueError(f"worlds.load({name!r}, split={split!r}): it has 'test' only, one photo a class")
-    from PIL import Image
-    from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
-
     images, labels, names = [], [], {}
     with zipfile.ZipFile(archive) as file:
         for entry in sorted(n for n in file.namelist() if n.endswith(".jpg")):
             number, _, label = Path(entry).stem.split("_", 2)
-            photo = pil_to_tensor(Image.open(io.BytesIO(file.read(entry))).convert("RGB"))
-            images.append(center_crop(resize(photo, 256, antialias=True), [224, 224]))
+            images.append(_middle(file.read(entry)))
             labels.append(int(number))
             names[int(number)] = label
     classes = tuple(names[n] for n in sorted(names))
@@ -251,16 +247,12 @@ def _imagenet(folder: Path, name: str, split: Split) -> Dataset:
     most = name.partition("-")[2]
     if most and not most.isdigit():
         raise ValueError(f"worlds.load({name!r}): 'imagenet', or 'imagenet-20' for 20 photos a class, is accepted")
-    from PIL import Image
-    from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
-
     classes = sorted(place.name for place in top.iterdir() if place.is_dir())
     images, labels = [], []
     for number, label in enumerate(classes):
         photos = sorted(p for p in (top / label).iterdir() if p.suffix.lower() in (".jpeg", ".jpg", ".png"))
         for path in photos[: int(most)] if most else photos:
-            photo = pil_to_tensor(Image.open(path).convert("RGB"))
-            images.append(center_crop(resize(photo, 256, antialias=True), [224, 224]))
+            images.append(_middle(path.read_bytes()))
             labels.append(number)
     if not images:
         raise ValueError(f"worlds.load({name!r}): there are no photos in {top}")
@@ -346,6 +338,14 @@ def _picture(data: bytes) -> np.ndarray:
     from PIL import Image
 
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def _middle(data: bytes) -> torch.Tensor:
+    """The middle 224x224 of a photo whose shorter side is 256."""
+    from torchvision.transforms.functional import center_crop, resize
+
+    photo = torch.tensor(_picture(data)).permute(2, 0, 1).contiguous()
+    return center_crop(resize(photo, 256, antialias=True), [224, 224])
 
 
 def _readers() -> dict[str, Callable[[Path, str, Split], Dataset]]:

@@ -140,6 +140,18 @@ def test_what_cannot_be_stacked_is_said_or_left_to_others():
         training.Lab(mlp, backend="vmap", device="cpu").run(EXPERIMENTS, sizes, steps=2, batch_size=20)
 
 
+class Undecided(nn.Linear):
+    """Looks at its numbers to decide what to do: it can be stacked, and fails in the first step."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x if float(x.sum()) > 0 else -x)
+
+
+def test_what_fails_only_in_a_step_is_left_to_others():
+    found = training.Lab(lambda: Undecided(12, 2), device="cpu").run(EXPERIMENTS, vectors(), steps=5, batch_size=20)
+    assert found.backend != "vmap" and len(found) == len(EXPERIMENTS)
+
+
 def test_bad_plans_get_a_sentence():
     lab = training.Lab(mlp, device="cpu")
     for plans, text in (([{"data": 5}], "there are 2 datasets"), ([{"lr": 0}], "lr above 0")):

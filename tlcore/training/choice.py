@@ -53,8 +53,11 @@ def fastest_way(job: Job, plans: list[Plan], most: int) -> Way:
 
 
 def _stack(job: Job, plans: list[Plan]) -> Stack | None:
+    """A stack that has taken a step, or None: some networks can be stacked and then fail in it."""
     try:
-        return Stack(job, plans)
+        stack = Stack(job, plans)
+        stack.step()
+        return stack
     except (RuntimeError, ValueError, NotImplementedError):  # a network that cannot be stacked
         return None
 

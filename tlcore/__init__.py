@@ -13,7 +13,7 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-_ROOMS = ("anatomy", "grading", "plots", "runtime", "shift", "training", "weights", "worlds", "zoo")
+_ROOMS = ("anatomy", "grading", "plots", "runtime", "shift", "training", "transfer", "weights", "worlds", "zoo")
 
 __all__ = ["__version__", "device", *_ROOMS]
 

@@ -161,6 +161,44 @@ def demo(
 
 
 @app.command()
+def pretrain(
+    data: Annotated[str, typer.Argument(help="cifar10, shapes, imagenet, or another set of images.")],
+    model: Annotated[str, typer.Option(help="A network of the zoo.")] = "resnet20",
+    classes: Annotated[str, typer.Option(help="Train on these classes only, with commas between.")] = "",
+    epochs: int = 40,
+    batch_size: Annotated[int, typer.Option(help="Of each process.")] = 128,
+    lr: Annotated[float | None, typer.Option(help="Largest rate; default 0.1 for a batch of 128.")] = None,
+    weight_decay: float = 5e-4,
+    schedule: str = "one_cycle",
+    size: Annotated[int, typer.Option(help="Images drawn from the shapes world.")] = 40_000,
+    seed: int = 0,
+    name: Annotated[str | None, typer.Option(help="Of the weights; default MODEL-DATA.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder that holds the data; default $TLCORE_DATA.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for weights, card, log, checkpoint.")] = Path("runs"),
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default the best there is.")] = None,
+) -> None:
+    """Train a network of the zoo from scratch; go on where a run was stopped. Under torchrun, in several processes."""
+    import shlex
+    import sys
+
+    from tlcore.transfer.pretrain import Recipe, parse_classes
+    from tlcore.transfer.pretrain import pretrain as train
+
+    recipe = Recipe(
+        data, model, parse_classes(classes), epochs, batch_size, lr, weight_decay, schedule, size, seed
+    )  # fmt: skip
+    places = {"--root", "--out", "-o", str(root), str(out)}  # of this machine, no part of the recipe
+    command = shlex.join(["tlcore", *(a for a in sys.argv[1:] if a not in places)])
+    try:
+        card = train(recipe, out, name=name, root=root, device=device, command=command)
+    except ValueError as error:
+        _fail(str(error))
+    for test, accuracy in card["accuracy"].items():
+        console.print(f"{card['name']}: {accuracy:.2%} on {test}", soft_wrap=True, highlight=False)
+    console.print(f"weights and card: {out / card['name']}.safetensors, .json", soft_wrap=True)
+
+
+@app.command()
 def doctor() -> None:
     """Say what this machine has, and what to do about what is missing."""
     from tlcore.grading.doctor import examine

@@ -7,8 +7,11 @@ True
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -39,3 +42,31 @@ def read(path: str | Path) -> dict[str, torch.Tensor]:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"weights: {path.name} is no whole safetensors file: {error}") from None
+
+
+def card(name: str) -> dict[str, Any]:
+    """What is known about shipped weights: data, classes, recipe, command, seed, measured accuracy.
+
+    Raises
+    ------
+    ValueError
+        With the nearest name, if there are no such weights.
+    """
+    from tlcore.runtime import nearest
+
+    if name not in shipped():
+        raise ValueError(f"weights.card({name!r}): no such weights are shipped; {nearest(name, shipped())}")
+    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def write(path: str | Path, state: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
+    """Write weights, and their card as JSON beside them; files that are there are replaced at once or not at all."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    beside = path.with_suffix(".part")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, beside)
+    os.replace(beside, path)
+    beside.write_text(json.dumps(dict(about), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(beside, path.with_suffix(".json"))

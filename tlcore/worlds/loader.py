@@ -34,6 +34,9 @@ class Loader:
         A new order in every epoch, the same for the same `seed`.
     augment
         Names out of flip, crop, cutout and colour, or names with options: ``{"crop": {"padding": 2}, "flip": {}}``.
+    share
+        (number, of how many): the part of every epoch's order that one of several processes takes; while shuffling all
+        parts have the same size.
     mean, std
         Numbers, or one per channel, to normalise with; images of bytes are divided by 255 before.
     """
@@ -49,6 +52,7 @@ class Loader:
         std: float | Sequence[float] = 1.0,
         seed: int = 0,
         drop_last: bool = False,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if not isinstance(data.inputs, torch.Tensor):
             raise TypeError("Loader: the inputs are texts; a Loader makes batches of tensors")
@@ -64,10 +68,28 @@ class Loader:
         numbers = (torch.as_tensor(n, dtype=torch.float32, device=data.inputs.device) for n in (mean, std))
         self.mean, self.std = (n.view(shape) if n.ndim else n for n in numbers)
         self.draws = torch.Generator(device=data.inputs.device).manual_seed(seed)
+        self.share = share
+        number, many = share
+        self.changes = self.draws  # of several processes each makes its own changes, in a common order
+        if many > 1:
+            self.changes = torch.Generator(device=data.inputs.device).manual_seed(seed + number + 1)
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.data), self.batch_size)
+        whole, rest = divmod(len(self._mine(torch.arange(len(self.data)))), self.batch_size)
         return whole + bool(rest and not self.drop_last)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Where the draws are: a loader that is given it back goes on alike."""
+        return {"draws": self.draws.get_state(), "changes": self.changes.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on where another loader was."""
+        self.draws.set_state(state["draws"])
+        self.changes.set_state(state["changes"])
+
+    def _mine(self, order: torch.Tensor) -> torch.Tensor:
+        number, many = self.share
+        return order[: len(order) - len(order) % many if self.shuffle else None][number::many]
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         count, device = len(self.data), self.inputs.device
@@ -75,11 +97,11 @@ class Loader:
             order = torch.randperm(count, generator=self.draws, device=device)
         else:
             order = torch.arange(count, device=device)
-        for rows in order.split(self.batch_size):
+        for rows in self._mine(order).split(self.batch_size):
             if self.drop_last and len(rows) < self.batch_size:
                 return
             x = self.inputs[rows]
             x = x.float() / 255 if x.dtype == torch.uint8 else x
             for name, options in self.recipe.items():
-                x = AUGMENTS[name](x, self.draws, **options)
+                x = AUGMENTS[name](x, self.changes, **options)
             yield (x - self.mean) / self.std, self.data.targets[rows]

@@ -172,6 +172,7 @@ def pretrain(
     schedule: str = "one_cycle",
     size: Annotated[int, typer.Option(help="Images drawn from the shapes world.")] = 40_000,
     seed: int = 0,
+    arithmetic: Annotated[str, typer.Option(help="float32, bfloat16, or auto: whichever is faster.")] = "auto",
     name: Annotated[str | None, typer.Option(help="Of the weights; default MODEL-DATA.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder that holds the data; default $TLCORE_DATA.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for weights, card, log, checkpoint.")] = Path("runs"),
@@ -185,7 +186,7 @@ def pretrain(
     from tlcore.transfer.pretrain import pretrain as train
 
     recipe = Recipe(
-        data, model, parse_classes(classes), epochs, batch_size, lr, weight_decay, schedule, size, seed
+        data, model, parse_classes(classes), epochs, batch_size, lr, weight_decay, schedule, size, seed, arithmetic
     )  # fmt: skip
     places = {"--root", "--out", "-o", str(root), str(out)}  # of this machine, no part of the recipe
     command = shlex.join(["tlcore", *(a for a in sys.argv[1:] if a not in places)])

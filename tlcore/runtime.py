@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
@@ -29,6 +30,27 @@ def device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def cores() -> int:
+    """Processor cores that this process may use; containers and job schedulers often allow less than there are.
+
+    >>> cores() >= 1
+    True
+    """
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
+@contextmanager
+def same_draws_after(device: torch.device) -> Iterator[None]:
+    """What is drawn meanwhile changes nothing for what torch draws afterwards, on the CPU and on `device`."""
+    import torch
+
+    devices = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        yield
 
 
 def seed_everything(seed: int) -> torch.Generator:

@@ -191,3 +191,106 @@ def test_freeze_to():
         assert model[1].training == bool(free[1]) and model.training
     with pytest.raises(ValueError, match="3 groups"):
         training.freeze_to(model, 4)
+
+
+def _run(path, epochs=4, stop_after=None, **more):
+    data = worlds.Gaussian(features=6, distance=2).sample(200)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 2))
+
+    class Killed(Exception):
+        pass
+
+    def told(epoch):
+        if epoch.epoch == stop_after:
+            raise Killed
+
+    try:
+        history = training.fit(
+            net,
+            data,
+            data,
+            epochs=epochs,
+            batch_size=32,
+            checkpoint=path,
+            progress=False,
+            device="cpu",
+            each_epoch=told,
+            **more,
+        )
+    except Killed:
+        return None
+    return net.state_dict(), history
+
+
+@pytest.mark.parametrize("more", [{}, {"ema": 0.9}, {"patience": 2}])
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, more):
+    wanted, history = _run(None, **more)
+    path = tmp_path / "runs" / "net.checkpoint"
+    assert _run(path, stop_after=3, **more) is None  # killed in epoch 3, before it was saved
+    found, again = _run(path, **more)
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+    assert [e[:-1] for e in again.epochs] == [e[:-1] for e in history.epochs]  # all but the seconds
+    assert not list(path.parent.glob("*.part"))
+
+
+def test_a_checkpoint_of_another_run_or_network_gets_a_sentence(tmp_path):
+    path = tmp_path / "net.checkpoint"
+    _run(path)
+    with pytest.raises(ValueError, match="epochs 4 there and 5 here"):
+        _run(path, epochs=5)
+    data = worlds.Gaussian(features=6, distance=2).sample(200)
+    with pytest.raises(ValueError, match=r"do not fit Sequential: .*missing"):
+        training.fit(
+            nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 2)),
+            data, epochs=4, batch_size=32, checkpoint=path, progress=False, device="cpu",
+        )  # fmt: skip
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match="no whole checkpoint"):
+        _run(path)
+
+
+class Cramped(nn.Linear):
+    """Memory for eight rows."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training and len(x) > 8:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().forward(x)
+
+
+def test_a_batch_too_large_is_taken_in_parts_and_trains_the_same():
+    data = worlds.Gaussian(features=6, distance=2).sample(100)
+    nets = []
+    for kind in (nn.Linear, Cramped):
+        torch.manual_seed(0)
+        nets.append(kind(6, 2))
+    training.fit(nets[0], data, epochs=2, batch_size=32, progress=False, device="cpu")
+    with pytest.warns(UserWarning, match="8 rows at a time"):
+        training.fit(nets[1], data, epochs=2, batch_size=32, progress=False, device="cpu")
+    assert torch.allclose(nets[0].weight, nets[1].weight, atol=1e-6)
+
+
+def test_what_is_no_number_is_said_with_its_step():
+    data = worlds.Gaussian(features=6, distance=2).sample(100)
+    data.inputs[70, 2] = float("nan")
+    with pytest.raises(ValueError, match=r"epoch 1, step \d: rows \d+ of that batch hold inputs"):
+        training.fit(nn.Linear(6, 2), data, epochs=2, batch_size=32, progress=False, device="cpu")
+    good = worlds.Gaussian(features=6, distance=2).sample(100)
+    with pytest.raises(ValueError, match=r"step \d; try a smaller lr"):
+        training.fit(nn.Linear(6, 2), good, epochs=50, lr=1e30, batch_size=32, progress=False, device="cpu")
+
+
+def test_shares_of_an_epoch_are_all_of_it():
+    data = worlds.Dataset(torch.arange(23.0)[:, None], torch.arange(23))
+    loaders = [worlds.Loader(data, 4, seed=5, share=(n, 3)) for n in range(3)]
+    for _ in range(2):
+        rows = [torch.cat([y for _, y in loader]) for loader in loaders]
+        assert {len(r) for r in rows} == {7} and len(torch.cat(rows).unique()) == 21
+    whole = [torch.cat([y for _, y in worlds.Loader(data, 4, shuffle=False, share=(n, 3))]) for n in range(3)]
+    assert torch.cat(whole).sort().values.tolist() == list(range(23))
+    ahead = worlds.Loader(data, 4, seed=1)
+    list(ahead)
+    other = worlds.Loader(data, 4, seed=9)
+    other.load_state_dict(ahead.state_dict())
+    assert [y.tolist() for _, y in ahead] == [y.tolist() for _, y in other]

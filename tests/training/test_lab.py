@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from tlcore import training, worlds
+from tlcore.training.experiment import Job
+from tlcore.training.processes import processes
 
 EXPERIMENTS = [
     {"seed": s, "lr": lr, "momentum": m, "weight_decay": w, "data": d}
@@ -92,8 +94,77 @@ def test_results_are_tidy_rows_in_order():
     means = found.mean("val_accuracy", ["lr"])
     assert [m["count"] for m in means] == [3, 3] and means[1]["val_accuracy"] > 0.8
     assert "val_accuracy" in repr(found)
-    with pytest.raises(ValueError, match="accepted are"):
+    with pytest.raises(ValueError, match="nearest: 'val_accuracy'"):
         found.column("accuracy")
+    with pytest.raises(ValueError, match="mean\\('rate'\\)"):
+        found.mean("val_accuracy", ["rate"])
+
+
+def test_settings_that_only_some_have_stay_in_their_columns():
+    data = vectors()
+    found = training.Lab(mlp, backend="loop", device="cpu").run(
+        [{"kind": "a"}, {"width": 3}, {"width": 4, "kind": "b"}], data, steps=1, batch_size=5
+    )
+    assert found.column("kind") == ["a", None, "b"] and found.column("width") == [None, 3, 4]
+    lines = [line.split() for line in repr(found).splitlines()]
+    assert len({len(line) for line in lines if "0.9" in line}) > 1  # an empty cell is empty, not filled by a neighbour
+    assert [row["count"] for row in found.mean("train_loss", ["kind"])] == [1, 1, 1]
+
+
+class PartlyFrozen(nn.Module):
+    """One layer is frozen, and one takes no part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head, self.spare = (
+            nn.Linear(12, 16), nn.Linear(16, 16), nn.Linear(16, 2), nn.Linear(3, 3)
+        )  # fmt: skip
+        self.second.requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.second(torch.relu(self.first(x)))))
+
+
+@pytest.mark.parametrize("backend", ["loop", "vmap", "processes"])
+def test_frozen_layers_stay_and_unused_ones_too(backend):
+    data = vectors()
+    found = training.Lab(PartlyFrozen, backend=backend, device="cpu").run(EXPERIMENTS, data, steps=12, batch_size=20)
+    for plan, state in zip(EXPERIMENTS, found.states):
+        torch.manual_seed(plan["seed"])
+        before = PartlyFrozen().state_dict()
+        wanted = by_hand(PartlyFrozen, data, plan, 12, 20, torch.float32)
+        for name, tensor in wanted.items():
+            assert (state[name] - tensor).abs().max() < 1e-4, (plan, name)
+            kept = name.startswith(("second", "spare"))
+            assert torch.equal(state[name], before[name]) == kept, name
+
+
+def test_stacks_inside_processes_train_the_same():
+    data = vectors()
+    plans = [dict(plan, seed=n) for n, plan in enumerate(EXPERIMENTS * 4)]
+    job_of = training.Lab(mlp, backend="loop", device="cpu")
+    alone = job_of.run(plans, data, steps=10, batch_size=20)
+    placed = [job_of._placed(one) for one in data]
+    job = Job(mlp, cross_entropy, torch.device("cpu"), torch.float32, placed, None, 10, 20)
+    found = processes(job, plans, size=3)
+    for state, (row, other) in zip(alone.states, found, strict=True):
+        assert all((state[name] - other[name]).abs().max() < 1e-4 for name in state) and row["train_accuracy"] > 0.5
+
+
+def test_weights_come_back_from_processes_in_every_type():
+    lab = training.Lab(mlp, backend="processes", device="cpu", dtype=torch.bfloat16)
+    found = lab.run(EXPERIMENTS, vectors(), steps=3, batch_size=20)
+    assert found.states[0]["0.weight"].dtype == torch.bfloat16
+
+
+def test_tokens_stay_integers():
+    data = worlds.Dataset(
+        torch.randint(30, (60, 5), generator=torch.Generator().manual_seed(0)), torch.arange(60) % 2, ("a", "b")
+    )
+    make = lambda: nn.Sequential(nn.Embedding(30, 4), nn.Flatten(), nn.Linear(20, 2))  # noqa: E731
+    for backend in ("loop", "vmap"):
+        found = training.Lab(make, backend=backend, device="cpu").run([{}, {"seed": 1}], data, steps=60, batch_size=20)
+        assert min(found.column("train_accuracy")) > 0.9
 
 
 def test_chunks_change_nothing():
@@ -129,6 +200,48 @@ def test_a_stopped_run_goes_on(tmp_path):
     assert broken == ['{"key": "half a li'] and json.loads(journal.read_text().splitlines()[-1])
 
 
+def test_a_journal_knows_targets_checks_loss_and_first_weights(tmp_path):
+    data = worlds.Gaussian(features=12, distance=2).sample(60)
+    other = worlds.Dataset(data.inputs, 1 - data.targets, data.classes)
+    smooth, smoother = (nn.CrossEntropyLoss(label_smoothing=n) for n in (0.3, 0.6))
+
+    def small() -> nn.Module:
+        net = mlp()
+        with torch.no_grad():
+            net[0].weight.mul_(0.1)
+        return net
+
+    def run(make=mlp, train=data, val=None, **more):
+        lab = training.Lab(make, backend="loop", device="cpu", **more)
+        return lab.run([{}], train, steps=3, batch_size=20, val=val, journal=tmp_path / "lab.jsonl")
+
+    assert run().backend == "loop" and run().backend == "journal"
+    for options in (
+        {"train": other},
+        {"val": data},
+        {"val": other},
+        {"make": small},
+        {"loss": smooth},
+        {"loss": smoother},
+    ):
+        assert run(**options).backend == "loop", options
+        assert run(**options).backend == "journal", options
+
+
+def test_one_by_one_every_experiment_is_written_at_once(tmp_path):
+    journal = tmp_path / "lab.jsonl"
+
+    def make() -> nn.Module:
+        if torch.initial_seed() == 2 and journal.is_file():
+            assert len(journal.read_text().splitlines()) == 2
+        return mlp()
+
+    training.Lab(make, backend="loop", device="cpu").run(
+        [{"seed": n} for n in range(3)], vectors(), steps=2, batch_size=5, journal=journal
+    )
+    assert len(journal.read_text().splitlines()) == 3
+
+
 def test_what_cannot_be_stacked_is_said_or_left_to_others():
     normed = lambda: nn.Sequential(nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))  # noqa: E731
     with pytest.raises(ValueError, match="keeps statistics"):
@@ -154,13 +267,22 @@ def test_what_fails_only_in_a_step_is_left_to_others():
 
 def test_bad_plans_get_a_sentence():
     lab = training.Lab(mlp, device="cpu")
-    for plans, text in (([{"data": 5}], "there are 2 datasets"), ([{"lr": 0}], "lr above 0")):
+    for plans, text in (
+        ([{"data": 5}], "there are 2 datasets"),
+        ([{"lr": 0}], "lr above 0"),
+        ([{"lr": float("nan")}], "lr above 0"),
+        ([], "at least one experiment"),
+    ):
         with pytest.raises(ValueError, match=text):
             lab.run(plans, vectors(), steps=1, batch_size=5)
     with pytest.raises(ValueError, match="from 1 on"):
         lab.run([{}], vectors(), steps=0, batch_size=5)
     with pytest.raises(ValueError, match="accepted are 'auto'"):
         training.Lab(mlp, backend="gpu")
+    with pytest.raises(ValueError, match="chunk=0"):
+        training.Lab(mlp, chunk=0)
+    with pytest.raises(ValueError, match="3 datasets for 2"):
+        lab.run([{}], vectors(), val=[*vectors(), vectors()[0]], steps=1, batch_size=5)
 
 
 def test_the_global_random_state_is_left_alone():

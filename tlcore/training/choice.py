@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from tlcore.runtime import cores
 from tlcore.training.experiment import Job, One, Plan
 from tlcore.training.processes import forks
 from tlcore.training.stack import Stack
@@ -30,22 +30,22 @@ def fastest_way(job: Job, plans: list[Plan], most: int) -> Way:
 
     Processes each run one network after the other or small stacks, which stay in their core's cache.
     """
-    total, workers = job.steps * len(plans), os.cpu_count() or 1
-    expected = {Way("loop"): _seconds(One(job, plans[0]).step) * total}
+    total, workers = job.steps * len(plans), cores()
+    expected = {Way("loop"): _seconds(One(job, plans[0]).step, job.device) * total}
     if job.device.type == "cpu" and workers > 1:
         start = 0.2 if forks() else 4.0  # seconds until the processes work
         with _one_thread():
-            alone = _seconds(One(job, plans[0]).step)
+            alone = _seconds(One(job, plans[0]).step, job.device)
             expected[Way("processes")] = start + alone * total / workers
             for size in (8, 32):
                 if 2 * size <= len(plans) // workers and (stack := _stack(job, plans[:size])) is not None:
-                    each = _seconds(stack.step) / size
+                    each = _seconds(stack.step, job.device) / size
                     expected[Way("processes", size)] = start + each * total / workers
     best = min(expected.values())
     for size in (4, min(most, len(plans))):  # a few first: large stacks of large networks are slow
         if (stack := _stack(job, plans[:size])) is None:
             break
-        together = _seconds(stack.step) * total / len(stack.plans)
+        together = _seconds(stack.step, job.device) * total / len(stack.plans)
         expected[Way("vmap", most, stack)] = together
         if together > 2 * best:
             break
@@ -72,12 +72,21 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _seconds(call: Callable[[], Any], most: float = 0.05) -> float:
+def _seconds(call: Callable[[], Any], device: torch.device, most: float = 0.05) -> float:
     """Seconds of a call: the median of up to nine after one that warms up, for about 0.05 s in all."""
+
+    def wait() -> None:  # a GPU is told what to do, and does it later
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
+
     call()
+    wait()
     times: list[float] = []
     while len(times) < 9 and (not times or sum(times) < most):
         start = time.perf_counter()
         call()
+        wait()
         times.append(time.perf_counter() - start)
     return sorted(times)[len(times) // 2]

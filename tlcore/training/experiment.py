@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tlcore.runtime import same_draws_after
 from tlcore.training.results import State
 from tlcore.worlds import Dataset
 
@@ -31,11 +32,11 @@ class Job:
 
     def models(self, seeds: Iterable[int]) -> list[nn.Module]:
         """The networks of those seeds, before training; torch's own random state is left as it was."""
-        state, nets = torch.get_rng_state(), []
-        for seed in seeds:
-            torch.manual_seed(seed)
-            nets.append(self.make().to(self.device, self.dtype).train())
-        torch.set_rng_state(state)
+        nets = []
+        with same_draws_after(self.device):
+            for seed in seeds:
+                torch.manual_seed(seed)
+                nets.append(self.make().to(self.device, self.dtype).train())
         return nets
 
     def order(self, plan: Mapping[str, Any]) -> torch.Tensor:

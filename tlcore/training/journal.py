@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tlcore.training.experiment import Job
 
 
@@ -19,11 +21,14 @@ class Journal:
         self.rows: dict[str, dict[str, Any]] = {}
         if not self.path:
             return
-        text = json.dumps(
-            [job.steps, job.batch_size, str(job.dtype), [one.origin for one in job.sets], str(job.models([0])[0])]
-        )
-        sums = "".join(f"{float(one.inputs.double().sum()):.9e}" for one in job.sets)  # type: ignore[union-attr]
-        self.key = hashlib.sha256((text + sums).encode()).hexdigest()[:16]
+        net = job.models([0])[0]
+        text = json.dumps([job.steps, job.batch_size, str(job.dtype), str(net), _told(job.loss), len(job.sets)])
+        key = hashlib.sha256(text.encode())
+        for one in [*job.sets, *(job.checks or [])]:
+            key.update(_bytes(one.inputs) + _bytes(one.targets))  # type: ignore[arg-type]
+        for name, tensor in net.state_dict(keep_vars=True).items():
+            key.update(f"{name}{tensor.requires_grad}".encode() + _bytes(tensor))
+        self.key = key.hexdigest()[:16]
         if self.path.is_file():
             for line in self.path.read_text(encoding="utf-8").splitlines():
                 try:
@@ -42,3 +47,16 @@ class Journal:
             torn = self.path.is_file() and not self.path.read_bytes().endswith(b"\n") and self.path.stat().st_size > 0
             with self.path.open("a", encoding="utf-8") as stream:
                 stream.write("\n" * torn + json.dumps({"key": self.key, "plan": plan, "row": row}, default=str) + "\n")
+
+
+def _told(loss: Any) -> str:
+    """A function by its name, a module or a partial function with its settings too."""
+    inner = getattr(loss, "func", loss)
+    settings = getattr(loss, "__dict__", {}) | getattr(loss, "keywords", {})
+    plain = {key: value for key, value in sorted(settings.items()) if isinstance(value, (int, float, str))}
+    return f"{getattr(inner, '__qualname__', type(inner).__qualname__)} {plain}"
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    flat = tensor.detach().cpu().contiguous().flatten()
+    return f"{tensor.dtype}{tuple(tensor.shape)}".encode() + flat.view(torch.uint8).numpy().tobytes()

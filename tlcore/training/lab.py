@@ -7,7 +7,6 @@ step is timed first.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -64,6 +63,8 @@ class Lab:
     ) -> None:
         if backend not in BACKENDS:
             raise ValueError(f"Lab(backend={backend!r}): accepted are {', '.join(map(repr, BACKENDS))}")
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"Lab(chunk={chunk}): from 1 on is accepted")
         self.make, self.loss, self.backend, self.chunk, self.dtype = make, loss, backend, chunk, dtype
         self.device = runtime.device() if device is None else torch.device(device)
 
@@ -94,6 +95,10 @@ class Lab:
         plans = [dict(_KNOBS) | dict(one) for one in experiments]
         sets, checks = _several(data, "data"), _several(val, "val") if val is not None else None
         _check_plans(plans, len(sets))
+        if checks is not None and len(checks) not in (1, len(sets)):
+            raise ValueError(
+                f"run(val=…): {len(checks)} datasets for {len(sets)} to train on; one for each, or one in all"
+            )
         sets = [self._placed(one) for one in sets]
         checks = [self._placed(one) for one in checks] if checks else None
         job = Job(self.make, self.loss, self.device, self.dtype, sets, checks, steps, batch_size)
@@ -102,8 +107,11 @@ class Lab:
         way = self._way(job, [plans[n] for n in todo]) if todo else Way("journal")
         rows: list[dict[str, Any] | None] = [done.row(plan) for plan in plans]
         states: list[State] = [{} for _ in plans]
-        # Where a journal is kept, processes come back now and then, so that not much is lost.
-        size = way.size if way.backend == "vmap" else 8 * (os.cpu_count() or 1) * way.size if journal else len(plans)
+        size = len(plans)
+        if way.backend == "vmap":
+            size = way.size
+        elif journal:  # come back now and then, so that not much is lost
+            size = 1 if way.backend == "loop" else 8 * runtime.cores() * way.size
         for start in runtime.progress(range(0, len(todo), size), "experiments"):
             part = todo[start : start + size]
             chosen = [plans[n] for n in part]
@@ -119,9 +127,9 @@ class Lab:
     def _placed(self, data: Dataset) -> Dataset:
         if not isinstance(data.inputs, torch.Tensor):
             raise TypeError("Lab: the inputs are texts; turn them into tensors first")
-        inputs = data.inputs.float() / 255 if data.inputs.dtype == torch.uint8 else data.inputs
-        targets = data.targets.to(self.dtype) if data.targets.is_floating_point() else data.targets
-        return Dataset(inputs.to(self.device, self.dtype), targets.to(self.device), data.classes, data.origin)
+        inputs = data.inputs.to(self.dtype) / 255 if data.inputs.dtype == torch.uint8 else data.inputs
+        inputs, targets = (t.to(self.dtype) if t.is_floating_point() else t for t in (inputs, data.targets))
+        return Dataset(inputs.to(self.device), targets.to(self.device), data.classes, data.origin)
 
     def _way(self, job: Job, plans: list[Plan]) -> Way:
         """The backend asked for, or the one that promises to be done first."""
@@ -144,10 +152,12 @@ def _several(data: Dataset | Sequence[Dataset], what: str) -> list[Dataset]:
 
 
 def _check_plans(plans: list[Plan], sets: int) -> None:
+    if not plans:
+        raise ValueError("run([]): at least one experiment is needed; {} is one with the usual settings")
     for n, plan in enumerate(plans):
         if not 0 <= plan["data"] < sets:
             raise ValueError(f"experiment {n}: data={plan['data']}, but there are {sets} datasets, counted from 0")
-        if plan["lr"] <= 0 or plan["momentum"] < 0 or plan["weight_decay"] < 0:
+        if not (plan["lr"] > 0 and plan["momentum"] >= 0 and plan["weight_decay"] >= 0):
             raise ValueError(
                 f"experiment {n}: lr above 0, momentum and weight_decay from 0 on are accepted; it has {plan}"
             )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 import sys
 from typing import Any
 
 import torch
+from safetensors.torch import load, save
 
+from tlcore.runtime import cores
 from tlcore.training.experiment import Done, Job, Plan, loop
 from tlcore.training.stack import together
 
@@ -19,18 +21,19 @@ def forks() -> bool:
 
 def processes(job: Job, plans: list[Plan], size: int = 1) -> Done:
     """Each process takes its share: one network after the other, or `size` of them in a stack at a time."""
-    count = min(os.cpu_count() or 1, len(plans))
+    count = min(cores(), len(plans))
     shares = [plans[n::count] for n in range(count)]
     if forks():
         import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
 
-        _INHERITED[:] = [(job, share, size) for share in shares]
+        key = next(_RUNS)
+        _INHERITED[key] = [(job, share, size) for share in shares]
         try:
             with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork")) as pool:
-                found = list(pool.map(_inherited, range(count)))
+                found = list(pool.map(_inherited, [(key, number) for number in range(count)]))
         finally:
-            _INHERITED.clear()
+            del _INHERITED[key]
     else:
         from joblib import Parallel, delayed, parallel_config
 
@@ -39,23 +42,25 @@ def processes(job: Job, plans: list[Plan], size: int = 1) -> Done:
     made: Done = [({}, {})] * len(plans)
     for n, share in enumerate(found):
         made[n::count] = [
-            (row, {name: torch.as_tensor(array) for name, array in state.items()}) for row, state in share
+            (row, {name: tensor.to(job.device) for name, tensor in load(state).items()}) for row, state in share
         ]
     return made
 
 
-_INHERITED: list[tuple[Job, list[Plan], int]] = []  # what forked processes find in their copy of this one
+_RUNS = itertools.count()
+_INHERITED: dict[int, list[tuple[Job, list[Plan], int]]] = {}  # what forked processes find in their copy of this one
 
 
-def _inherited(number: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    return _single(*_INHERITED[number])
+def _inherited(which: tuple[int, int]) -> list[tuple[dict[str, Any], bytes]]:
+    key, number = which
+    return _single(*_INHERITED[key][number])
 
 
-def _single(job: Job, plans: list[Plan], size: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Rows and weights, as arrays: many tensors would each take a file handle on their way back."""
+def _single(job: Job, plans: list[Plan], size: int) -> list[tuple[dict[str, Any], bytes]]:
+    """Rows and weights, as bytes: many tensors would each take a file handle on their way back."""
     torch.set_num_threads(1)
     if size == 1:
         found = loop(job, plans)
     else:
         found = [one for n in range(0, len(plans), size) for one in together(job, plans[n : n + size])]
-    return [(row, {name: tensor.numpy() for name, tensor in state.items()}) for row, state in found]
+    return [(row, save({name: tensor.cpu().clone() for name, tensor in state.items()})) for row, state in found]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tlcore import plots
+from tlcore.runtime import nearest
 
 State = dict[str, torch.Tensor]
 
@@ -26,15 +27,17 @@ class Results:
 
     def column(self, name: str) -> list[Any]:
         """One figure over all experiments."""
-        if self.rows and name not in self.rows[0]:
-            raise ValueError(f"column({name!r}): accepted are {', '.join(self.rows[0])}")
-        return [row[name] for row in self.rows]
+        self._known("column", name)
+        return [row.get(name) for row in self.rows]
 
     def mean(self, of: str, by: Sequence[str]) -> list[dict[str, Any]]:
         """Mean, standard error and number of `of` for each combination of the settings `by`."""
+        for name in (of, *by):
+            self._known("mean", name)
         groups: dict[tuple[Any, ...], list[float]] = {}
         for row in self.rows:
-            groups.setdefault(tuple(row[name] for name in by), []).append(row[of])
+            if row.get(of) is not None:
+                groups.setdefault(tuple(row.get(name) for name in by), []).append(row[of])
         made = []
         for key, values in groups.items():
             numbers = torch.tensor(values, dtype=torch.float64)
@@ -43,9 +46,17 @@ class Results:
         return made
 
     def table(self) -> plots.Table:
-        """All rows, as text and as HTML."""
-        header = list(self.rows[0]) if self.rows else []
-        return plots.table([list(row.values()) for row in self.rows], header)
+        """All rows, as text and as HTML; a setting that an experiment was not given is left empty."""
+        return plots.table([[row.get(name, "") for name in self.names] for row in self.rows], self.names)
+
+    @property
+    def names(self) -> list[str]:
+        """Of all columns, in the order in which they first appear."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    def _known(self, call: str, name: str) -> None:
+        if self.rows and name not in self.names:
+            raise ValueError(f"{call}({name!r}): {nearest(name, self.names)}; there are {', '.join(self.names)}")
 
     def __len__(self) -> int:
         return len(self.rows)

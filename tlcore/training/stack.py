@@ -21,7 +21,8 @@ class Stack:
             raise ValueError("Lab(backend='vmap'): the network keeps statistics (buffers); use 'processes' or 'loop'")
         self.job, self.plans = job, plans
         params, _ = stack_module_state(nets)  # type: ignore[arg-type]
-        self.params = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
+        self.params = {name: tensor.detach() for name, tensor in params.items()}
+        self.trained = [self.params[n].requires_grad_() for n, p in nets[0].named_parameters() if p.requires_grad]
         self.base = nets[0].to("meta")
         self.orders = torch.stack([job.order(plan) for plan in plans], 1)  # (steps, K, B)
         self.inputs, self.targets = _stacked(job)
@@ -35,7 +36,7 @@ class Stack:
         """Back to the weights before the first step."""
         for tensor, first in zip(self.params.values(), self.first):
             tensor.detach().copy_(first)
-        self.velocity = [torch.zeros_like(first) for first in self.first]
+        self.velocity = [torch.zeros_like(tensor) for tensor in self.trained]
         self.done = 0
 
     def _loss(self, weights: State, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -46,12 +47,13 @@ class Stack:
         rows = self.orders[min(self.done, len(self.orders) - 1)]
         self.done += 1
         x, y = self.inputs[self.which, rows], self.targets[self.which, rows]
-        weights = list(self.params.values())
         # No network's loss depends on another's weights, and so the gradient of their sum is everyone's own.
-        gradients = torch.autograd.grad(self.losses(self.params, x, y).sum(), weights)
+        gradients = torch.autograd.grad(self.losses(self.params, x, y).sum(), self.trained, allow_unused=True)
         lr, momentum, decay = self.knobs
         with torch.no_grad():
-            for tensor, moving, gradient in zip(weights, self.velocity, gradients):
+            for tensor, moving, gradient in zip(self.trained, self.velocity, gradients):
+                if gradient is None:  # the loss does not depend on it; torch's optimizers leave it alone too
+                    continue
                 momentum.scale(moving).add_(gradient)
                 if decay.used:
                     decay.add(moving, tensor)

@@ -20,6 +20,12 @@ from tlcore.training.distributed import gathered, rank, world
 from tlcore.transfer.sources import Source, source
 
 
+ARITHMETIC = {
+    "float32": training.Arithmetic(channels_last=True),
+    "bfloat16": training.Arithmetic(bf16=True, channels_last=True),
+}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides what a pre-training run gives; it is kept in the card.
@@ -32,6 +38,8 @@ class Recipe:
         Train on these classes only; default all.
     size
         Images drawn from a generated world.
+    arithmetic
+        "auto" takes the fastest here; "float32" and "bfloat16" fix it, for runs that are to be compared bit by bit.
     lr
         Largest rate; None takes 0.1 for a batch of 128, and in proportion for others (Goyal et al. 2017).
     """
@@ -46,6 +54,7 @@ class Recipe:
     schedule: str = "one_cycle"
     size: int = 40_000
     seed: int = 0
+    arithmetic: str = "auto"
 
     @property
     def rate(self) -> float:
@@ -90,7 +99,9 @@ def pretrain(
     torch.manual_seed(recipe.seed)
     found = source(recipe.data, root, recipe.classes, recipe.size, recipe.batch_size, recipe.seed, where)
     net = zoo.get_model(recipe.model, num_classes=len(found.classes), in_channels=found.channels).to(where)
-    arithmetic = gathered(training.fastest(net, found.probe.to(where)))[0]
+    if recipe.arithmetic not in (*ARITHMETIC, "auto"):
+        raise ValueError(f"Recipe(arithmetic={recipe.arithmetic!r}): accepted are {', '.join(ARITHMETIC)} and auto")
+    arithmetic = ARITHMETIC.get(recipe.arithmetic) or gathered(training.fastest(net, found.probe.to(where)))[0]
     model: nn.Module = arithmetic.model(net)
     if world() > 1:
         model = nn.parallel.DistributedDataParallel(net, device_ids=[where] if where.type == "cuda" else None)
@@ -156,9 +167,10 @@ def _card(
 
 
 def _log(path: Path, epoch: training.Epoch) -> None:
+    """One line an epoch; an epoch that was killed after its line and is done again replaces it."""
     if rank() == 0:
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(epoch._asdict()) + "\n")
+        lines = path.read_text(encoding="utf-8").splitlines()[: epoch.epoch - 1] if path.is_file() else []
+        path.write_text("\n".join([*lines, json.dumps(epoch._asdict())]) + "\n", encoding="utf-8")
 
 
 def _join(device: torch.device | str | None) -> torch.device:

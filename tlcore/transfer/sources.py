@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tlcore import worlds
+from tlcore import runtime, worlds
 from tlcore.training.distributed import rank, world
 from tlcore.worlds.real import folders
 
@@ -139,6 +139,4 @@ def _folders(root: str | Path | None, classes: Sequence[str], batch_size: int) -
 
 def _workers() -> int:
     """Processes that read photos, for each process that trains."""
-    import joblib
-
-    return max(0, int(joblib.cpu_count()) // world() - 1)
+    return max(0, runtime.cores() // world() - 1)

@@ -158,21 +158,225 @@ def test_less_than_a_pixel_is_no_other_space():
         assert not apart.truth.conditions.moved and apart.target.inputs.shape == apart.source.inputs.shape
 
 
-def test_the_bayes_table():
-    """Which faces of P(X, Y) move with which cause; with and without overlapping classes."""
-    told = {
-        ("certain", "marginal"): {"marginal", "conditional"},
-        ("certain", "concept"): {"concept", "conditional"},
-        ("certain", "prior"): {"prior", "marginal"},
-        ("certain", "conditional"): {"conditional", "marginal"},
-        ("overlapping", "marginal"): {"marginal", "conditional", "concept"},
-        ("overlapping", "concept"): {"concept", "conditional"},
-        ("overlapping", "prior"): {"prior", "marginal", "concept"},
-        ("overlapping", "conditional"): {"conditional", "marginal", "concept"},
+class Points:
+    """Six numbers on a line, labelled with known probabilities: small enough to count."""
+
+    places = torch.tensor([-4.0, -2.0, -1.0, 1.0, 2.0, 4.0])
+
+    def __init__(self, plus: tuple[float, ...]) -> None:
+        self.plus = torch.tensor(plus)
+
+    def posterior(self, x: torch.Tensor) -> torch.Tensor:
+        """P(second class | x), and outside the six as at the nearest."""
+        return self.plus[(x[:, :1] - self.places).abs().argmin(1)]
+
+    def sample(self, count: int, *, seed: int = 0) -> worlds.Dataset:
+        """Each pair of a place and a label as often as it should be, up to rounding."""
+        shares = torch.tensor([1.0, 2, 3, 3, 2, 1])[:, None] * torch.stack([1 - self.plus, self.plus], 1)
+        rows = (shares / shares.sum() * count).round().long().flatten()
+        place, label = torch.arange(6).repeat_interleave(2), torch.arange(2).repeat(6)
+        x, y = self.places[place.repeat_interleave(rows)][:, None], label.repeat_interleave(rows)
+        plus = self.posterior(x)
+        return worlds.Dataset(x, y, ("minus", "plus"), "points", {"posterior": torch.stack([1 - plus, plus], 1)})
+
+
+def faces(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> dict[str, dict[object, np.ndarray]]:
+    """P(X), P(Y), P(X|Y) and P(Y|X), counted; P(Y|X) only for x that occur."""
+    every = [-8.0, -4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0, 8.0]
+    joint = np.array([[float(weights[(x[:, 0] == place) & (y == k)].sum()) for k in (0, 1)] for place in every])
+    joint /= joint.sum()
+    assert joint.sum() == pytest.approx(1)
+    return {
+        "marginal": {0: joint.sum(1)},
+        "prior": {0: joint.sum(0)},
+        "conditional": {k: joint[:, k] / joint[:, k].sum() for k in (0, 1) if joint[:, k].sum() > 0},
+        "concept": {place: row / row.sum() for place, row in zip(every, joint) if row.sum() > 0},
     }
-    for (kind, cause), expected in told.items():
-        data = (FEW if kind == "certain" else VECTORS).sample(3000)
-        assert shift.SHIFTS[cause](1.0).moves(data).moved == expected, (kind, cause)
+
+
+SWAP = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+CHAINS = {
+    "gain": [shift.Marginal(kind="gain")],
+    "own gain": [shift.Conditional(kind="gain")],
+    "swap": [shift.Concept()],
+    "one way": [shift.Concept(0.5, to=torch.tensor([[1.0, 0.0], [1.0, 0.0]]))],
+    "prior": [shift.Prior(to=(0.9, 0.1))],
+    "place": [shift.Selection(by=0)],
+    "label": [shift.Selection(by=lambda data: data.targets)],
+    "constant": [shift.Selection(by=lambda data: torch.full((len(data),), 0.1))],
+    "swap and back": [shift.Concept(to=SWAP), shift.Concept(to=SWAP)],
+    "prior and back": [shift.Prior(to=(0.9, 0.1)), shift.Prior(to=(0.5, 0.5))],
+    "place and back": [shift.Selection(by=0), shift.Selection(by=lambda data: -data.inputs[:, 0])],
+    "prior, gain": [shift.Prior(to=(0.8, 0.2)), shift.Marginal(kind="gain")],
+}
+SIDES = {
+    "certain": (0.0, 0.0, 0.0, 1.0, 1.0, 1.0),
+    "overlapping": (0.2, 0.1, 0.4, 0.6, 0.9, 0.8),
+    "unrelated": (0.5,) * 6,
+}
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("name", CHAINS)
+def test_the_bayes_table(name, side):
+    """Which faces of P(X, Y) move with which cause, as counting the rows of both domains says."""
+    world = Points(SIDES[side])
+    start = rows = shift.Rows.of(world.sample(24000))
+    for one in CHAINS[name]:
+        rows = one.step(rows, torch.Generator().manual_seed(0))
+    old, new = (faces(each.data.inputs, each.data.targets, each.weights) for each in (start, rows))
+    expected = {
+        face
+        for face in old
+        if any(np.abs(old[face][at] - new[face][at]).max() > 0.02 for at in old[face].keys() & new[face].keys())
+    }
+    found = shift.pair(world, CHAINS[name], size=3000).truth.conditions.moved
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("world", "kind", "expected"),
+    [
+        (worlds.TeacherStudent(), "offset", True),
+        (worlds.TeacherStudent(), "noise", True),
+        (worlds.TeacherStudent(), "gain", False),
+        (worlds.TeacherStudent(hidden=4, flips=0.2), "gain", False),
+        (worlds.TeacherStudent(hidden=4, flips=0.2), "offset", True),
+        (worlds.TeacherStudent(flips=0), "gain", False),  # an integer 0 makes an integer posterior
+        (worlds.Gaussian(distance=0), "gain", False),
+        (worlds.Gaussian(), "gain", True),
+    ],
+)
+def test_concept_is_compared_at_the_new_inputs(world, kind, expected):
+    apart = shift.pair(world, shift.Marginal(kind=kind), size=2000)
+    assert apart.truth.conditions["concept"] is expected
+    x, y = apart.target.inputs, apart.target.targets
+    if isinstance(world, worlds.TeacherStudent):  # the labels themselves: as often what the teacher says of their x?
+        right = float(((world.score(x) > 0).long() == y).double().mean())
+        assert (abs(right - world.bayes_accuracy) > 0.04) is expected
+
+
+@pytest.mark.parametrize(("label", "groups"), [("colour", False), ("colour", True), ("background", False)])
+def test_erased_labels_are_not_known(label, groups):
+    world = worlds.Shapes(label=label)
+    one = shift.FeatureSpace(kind="grey") if label == "colour" else shift.Marginal(kind="background")
+    truth = shift.pair(world, [shift.LabelSpace(), one] if groups else one, size=50).truth
+    assert truth.labelling is None and truth.conditions["concept"] is (True if label == "background" else None)
+    for other in ("shape", "texture"):
+        assert shift.pair(world.but(label=other), one, size=50).truth.labelling is not None
+    half = shift.Marginal(0.5, kind="background")  # there the old ground shines through
+    assert shift.pair(world, half, size=50).truth.labelling is not None
+
+
+def test_pictures_saturate_and_so_lose_what_was_known():
+    known = {"posterior": torch.full((400, 2), 0.5)}
+    data = worlds.Dataset(torch.rand(400, 3, 4, 4), torch.arange(400) % 2, ("a", "b"), "", known)
+    assert shift.pair(data, shift.Marginal(kind="gain"), size=50).truth.labelling is None
+
+
+def test_priors_are_those_of_the_world():
+    for size in (10, 500):
+        assert shift.pair(worlds.Gaussian(prior=0.3), size=size).truth.prior.tolist() == pytest.approx([0.7, 0.3])
+        turned = shift.pair(worlds.Gaussian(prior=0.48), shift.Concept(), size=size).truth
+        assert turned.prior.tolist() == pytest.approx([0.48, 0.52]) and turned.conditions["prior"] is True
+        level = shift.pair(worlds.Gaussian(), shift.Concept(), size=size).truth.conditions
+        assert level.moved == {"concept", "conditional"}
+    shares = shift.pair(FEW.but(weights=(2, 1, 1)), size=10).truth.prior
+    assert shares.tolist() == [0.5, 0.25, 0.25]
+    assert shift.pair(FEW.but(label="colour"), size=10).truth.prior.tolist() == [0.125] * 8
+    assert shift.pair(worlds.Language(), size=10).truth.prior.unique().numel() == 1
+    counted = shift.pair(worlds.TeacherStudent(), shift.Concept(), size=20).truth  # one half, but only counts say so
+    assert counted.conditions["prior"] is False
+
+
+def test_selection_of_one_class_is_told_from_chance():
+    """Along the direction of the classes the prior moves, across it does not; closed form, whatever the size."""
+    world = worlds.Gaussian(features=4, distance=2)
+    across = worlds.Gaussian(features=4, shift=1.0)._across
+    for seed in range(10):
+        for way, moved in ((world.direction, True), (across, False)):
+            one = shift.Selection(by=lambda data, way=way: data.inputs @ way)
+            assert shift.pair(world, one, size=100, seed=seed).truth.conditions["prior"] is moved
+
+
+def test_what_changed_nothing_moved_nothing():
+    digits, texts = worlds.load("digits"), worlds.Language(sentences=1)
+    for world, one in (
+        (digits, shift.Marginal(0.001)),
+        (digits, shift.Conditional(0.001, kind="gain")),
+        (texts, shift.FeatureSpace(1e-9, kind="language")),
+        (FEW, shift.Selection(by=lambda data: torch.ones(len(data)))),
+        (FEW, shift.Concept(to=torch.eye(3))),
+        (VECTORS, [shift.Concept(), shift.Concept()]),
+        (FEW, [shift.Concept()] * 3),
+    ):
+        truth = shift.pair(world, one, size=50).truth
+        assert not truth.conditions.moved and truth.labelling is not None, one
+
+
+def test_selecting_by_the_label_is_a_prior_shift():
+    one = shift.Selection(by=lambda data: data.targets)
+    assert shift.pair(FEW, one, size=100).truth.conditions.moved == {"prior", "marginal"}
+    apart = shift.pair(VECTORS, one, size=1000)
+    assert apart.truth.conditions.moved == {"prior", "marginal", "concept"}
+    share = float(apart.truth.prior[1])
+    assert float(apart.target.targets.double().mean()) == pytest.approx(share, abs=0.06)
+    expected = VECTORS.but(prior=share).posterior(apart.target.inputs)
+    assert torch.allclose(apart.truth.labelling[:, 1], expected, atol=1e-4)
+
+
+def test_blurred_rows_as_a_source_of_their_own():
+    """What an earlier pair has lost is not taken for certain later."""
+    blurred = shift.pair(VECTORS, shift.Marginal(kind="noise"), size=2000).target
+    found = shift.pair(blurred, shift.Prior(to=(0.9, 0.1)), size=200).truth.conditions
+    assert found.moved == {"prior", "marginal", "concept"}
+    found = shift.pair(blurred, shift.LabelSpace(kind="disjoint"), size=200).truth.conditions
+    assert found.moved == {"label_space", "marginal"}
+
+
+@pytest.mark.parametrize("kind", ["night", "noise", "blur", "words", "gain"])
+def test_each_class_changes_to_a_degree_of_its_own(kind):
+    if kind == "words":
+        data = worlds.Dataset(["a b c d e f g h i j"] * 300, torch.arange(300) % 3, ("a", "b", "c"))
+    else:
+        data = FEW.but(noise=0).sample(300)
+    made = shift.Conditional(kind=kind).step(shift.Rows.of(data), torch.Generator().manual_seed(0)).data.inputs
+    if kind == "words":
+        change = torch.tensor([10.0 - len(text.split()) for text in made])
+    else:
+        change = (made - data.inputs).abs().mean((1, 2, 3))
+    first, middle, last = (float(change[data.targets == n].mean()) for n in range(3))
+    if kind == "gain":
+        assert middle == 0 and min(first, last) > 0
+    else:
+        assert first == 0 and 0.3 * last < middle < 0.7 * last
+
+
+def test_integers_become_numbers_that_can_move():
+    for kind in (torch.long, torch.uint8, torch.int8):
+        data = worlds.Dataset(torch.randint(0, 99, (400, 6)).to(kind), torch.arange(400) % 2, ("a", "b"))
+        rows, draws = shift.Rows.of(data), torch.Generator()
+        made = shift.Marginal(0.5, kind="gain").step(rows, draws).data.inputs
+        assert torch.allclose(made, data.inputs * 2**0.5)
+        flat = shift.FeatureSpace(0.5, kind="projection").step(rows, draws).data.inputs
+        as_float = worlds.Dataset(data.inputs.float(), data.targets, data.classes)
+        other = shift.FeatureSpace(0.5, kind="projection").step(shift.Rows.of(as_float), draws).data.inputs
+        assert torch.equal(flat, other)
+
+
+def test_classes_ruled_out_are_not_unknown():
+    draws = torch.Generator()
+    for one in (shift.Prior(to=(1, 0)), shift.LabelSpace(kind="disjoint")):
+        rows = one.step(shift.Rows.of(worlds.TeacherStudent().sample(500)), draws)
+        assert bool(rows.data.factors["posterior"].isfinite().all())
+
+
+def test_few_rows_of_many_classes():
+    apart = shift.pair(worlds.Shapes(), shift.Prior(), size=2)
+    assert len(apart.source) == len(apart.target) == 2
+    gone = FEW.but(weights=(1, 1, 0))
+    assert not shift.pair(gone, shift.Prior(0.0), size=9).truth.conditions.moved
+    assert shift.pair(gone, shift.Prior(to=(3, 1, 0)), size=9).truth.prior.tolist() == [0.75, 0.25, 0.0]
 
 
 def test_grey_is_the_grey_of_pil():
@@ -208,11 +412,18 @@ def test_translation_is_one_to_one():
 
     alphabet = "abcdefghijklmnopqrstuvwxyz"
     words = ["".join(w) for w in itertools.product(alphabet, repeat=2)] + ["Night", "night", "nights"]
-    for share in (0.4, 1.0):
-        assert len({translate(word, share) for word in words}) >= len(words) * (1 if share == 1 else 0.7)
+    assert len({translate(word) for word in words}) == len(words)
     assert translate("It is, he said.").count(" ") == 3
-    part = [translate(word, 0.4) != word for word in words]
-    assert 0.3 < sum(part) / len(part) < 0.5
+    before: set[str] = set()
+    for share in (0.1, 0.4, 0.8):
+        made = {word: translate(word, share) for word in words}
+        chosen = {word for word in words if made[word] != word}
+        assert all(made[word] == translate(word) for word in chosen)  # wholly or not at all
+        assert before <= chosen and len(chosen) / len(words) == pytest.approx(share, abs=4 * 0.5 / len(words) ** 0.5)
+        assert ("Night" in chosen) == ("night" in chosen)
+        text = " ".join(words)
+        assert translate(text, share) == " ".join(made.values())  # the same words in whatever text
+        before = chosen
 
 
 def test_bytes_stay_bytes_and_real_digits_are_accepted():
@@ -262,6 +473,22 @@ def test_what_cannot_be_compared_is_not():
         (lambda: shift.pair(VECTORS, shift.Selection(by="brightnes"), size=9), ValueError, "nearest: 'brightness'"),
         (lambda: shift.pair(FEW, shift.LabelSpace(groups={"circle": "round"}), size=9), ValueError, "no group"),
         (lambda: shift.pair(FEW.but(weights=(1, 1, 0)), shift.Prior(), size=9), ValueError, "no rows of triangle"),
+        (lambda: shift.pair(FEW, shift.Concept(to=[[1, 0], [0, 1]]), size=9), TypeError, "to=list"),
+        (lambda: shift.pair(VECTORS, shift.Selection(by=6), size=9), ValueError, "from 0 to 5"),
+        (lambda: shift.pair(FEW, shift.Selection(by="box"), size=9), ValueError, r"it gives \(192, 4\)"),
+        (lambda: shift.pair(FEW, shift.Selection(by=lambda d: torch.ones(3)), size=9), ValueError, r"gives \(3,\)"),
+        (lambda: shift.pair(FEW, shift.Selection(by=lambda d: [1] * len(d)), size=9), ValueError, "gives list"),
+        (lambda: shift.pair(VECTORS, shift.Selection(by=lambda d: d.targets / 0), size=9), ValueError, "not finite"),
+        (lambda: shift.pair(VECTORS, shift.Prior(to=(1, float("inf"))), size=9), ValueError, "2 shares"),
+        (
+            lambda: shift.pair(
+                worlds.Dataset(torch.ones(99, 1, 4, 4).long(), torch.arange(99) % 2, ("a", "b")),
+                shift.Marginal(),
+                size=9,
+            ),
+            TypeError,
+            "uint8",
+        ),
         (lambda: shift.pair(FEW, size=1), ValueError, "from 2 on"),
         (lambda: shift.pair(worlds.load("digits"), shift.Marginal(kind="background"), size=9), ValueError, "mask"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -10,17 +11,17 @@ import torch
 
 from tlcore.runtime import nearest
 from tlcore.shift.base import (
-    POSTERIOR,
     Rows,
     Shift,
     class_names,
-    lost,
-    overlaps,
+    equal,
     posterior,
+    posterior_or_label,
     relabelled,
     without_posterior,
 )
-from tlcore.shift.transforms import INVERTIBLE, transform
+from tlcore.shift.divergences import precise
+from tlcore.shift.transforms import INVERTIBLE, ONE_SIDED, transform
 from tlcore.worlds import Dataset
 
 
@@ -34,18 +35,20 @@ class _Transformed(Shift):
         super().__post_init__()
         transform(self.kind)
 
-    def drags(self, rows: Rows) -> set[str]:
-        """P(X) and P(X|Y); P(Y|X) too where classes overlap: the same x now comes from another thing; never P(Y)."""
-        return {"marginal", "conditional"} | ({"concept"} if overlaps(rows.data) else set())
-
     def changed(self, rows: Rows, level: torch.Tensor, draws: torch.Generator) -> Rows:
         """The rows with inputs changed to those degrees (N,), from -1 to 1."""
         if not bool(level.any()):
             return rows
         inputs = transform(self.kind)(rows.data, level, draws)
-        # A one-to-one map of all vectors takes what is known of each row along; anything else blurs it.
-        same = self.kind in INVERTIBLE and bool((level == level[0]).all())
-        factors = dict(rows.data.factors) if same else without_posterior(rows.data)
+        # A one-to-one map of all vectors takes what is known of each row along; anything else blurs it (bright
+        # pictures saturate), and a wholly new ground hides what the old one was.
+        vectors = isinstance(inputs, torch.Tensor) and inputs.ndim != 4
+        kept = vectors and self.kind in INVERTIBLE and bool((level == level[0]).all())
+        if kept or equal(inputs, rows.data.inputs):
+            factors = dict(rows.data.factors)
+        else:
+            hidden = self.kind == rows.label == "background" and bool((level == 1).all())
+            factors = without_posterior(rows.data, hidden)
         return rows.but(data=replace(rows.data, inputs=inputs, factors=factors))
 
 
@@ -106,30 +109,47 @@ class Selection(Shift):
         elif isinstance(self.by, int):
             if not isinstance(x, torch.Tensor):
                 raise TypeError(f"Selection(by={self.by}): texts have no features; 'brightness' is their length")
-            raw = x.flatten(1)[:, self.by]
+            columns = x.flatten(1)
+            if not -columns.shape[1] <= self.by < columns.shape[1]:
+                raise ValueError(f"Selection(by={self.by}): features from 0 to {columns.shape[1] - 1} are accepted")
+            raw = columns[:, self.by]
         elif self.by in data.factors:
             raw = data.factors[self.by]
         elif self.by == "brightness":
             raw = x.float().flatten(1).mean(1) if isinstance(x, torch.Tensor) else torch.tensor([len(t) for t in x])
         else:
             raise ValueError(f"Selection(by={self.by!r}): {nearest(self.by, ['brightness', *data.factors])}")
-        raw = raw.double()
+        if not isinstance(raw, torch.Tensor) or raw.shape != (len(data),):
+            came = tuple(raw.shape) if isinstance(raw, torch.Tensor) else type(raw).__name__
+            raise ValueError(
+                f"Selection(by={self.by!r}): it gives {came}; a tensor ({len(data)},), one a row, is needed"
+            )
+        raw = precise(raw)
+        if not bool(raw.isfinite().all()):
+            raise ValueError(f"Selection(by={self.by!r}): it gives numbers that are not finite")
         return ((raw - raw.mean()) / raw.std().clamp_min(1e-12)).clamp(-1.5, 1.5)
 
     def step(self, rows: Rows, draws: torch.Generator) -> Rows:
         """The same rows with other weights."""
-        weights = rows.weights * torch.exp(1.5 * self.severity * self.score(rows.data)).to(rows.weights)
-        if not rows.data.classes:
-            return rows.but(weights=weights)
-        if lost(rows.data):  # then the labels alone estimate the prior, without bias but with more noise
-            prior = torch.bincount(rows.data.targets, weights, len(rows.prior)) / weights.sum()
-        else:
-            prior = weights @ posterior(rows.data) / weights.sum()
-        return rows.but(weights=weights, prior=prior)
-
-    def drags(self, rows: Rows) -> set[str]:
-        """P(X) and P(X|Y); P(Y) if one class is selected more often than another; never P(Y|X)."""
-        return {"marginal", "conditional"}
+        data = rows.data
+        tilt = torch.exp(1.5 * self.severity * self.score(data)).to(rows.weights)
+        if not data.classes:
+            return rows.but(weights=rows.weights * tilt, seen=rows.seen * tilt)
+        by_class = torch.ones_like(rows.prior)
+        by_class[data.targets] = tilt
+        if torch.equal(by_class[data.targets], tilt):  # it looks at nothing but the label
+            return rows.times(by_class)
+        share = posterior_or_label(data)
+        old, new = ((weights / weights.sum())[:, None] for weights in (rows.weights, rows.weights * tilt))
+        was, now = (old * share).sum(0), (new * share).sum(0)
+        prior = rows.prior * now / was.clamp_min(torch.finfo(was.dtype).tiny)
+        chance = (new * (share - now) - old * (share - was)).square().sum(0).sqrt()
+        return rows.but(
+            weights=rows.weights * tilt,
+            seen=rows.seen * tilt,
+            prior=prior / prior.sum(),
+            error=rows.error.hypot(chance),
+        )
 
 
 @dataclass(frozen=True)
@@ -159,6 +179,9 @@ class Concept(Shift):
         count = len(class_names(data, "Concept"))
         if count < 2:
             raise ValueError("Concept: at least 2 classes are needed")
+        if not (self.to is None or isinstance(self.to, torch.Tensor)):
+            came = type(self.to).__name__
+            raise TypeError(f"Concept(to={came}): a tensor ({count}, {count}) is accepted; torch.tensor(…) makes one")
         identity = torch.eye(count, device=data.device)
         to = identity.roll(1, 1) if self.to is None else self.to.to(identity)
         if to.shape != identity.shape or not torch.allclose(to.sum(1), identity.sum(1)) or to.min() < 0:
@@ -168,16 +191,18 @@ class Concept(Shift):
     def step(self, rows: Rows, draws: torch.Generator) -> Rows:
         """The same inputs under new labels."""
         data = rows.data
+        if not self.severity:
+            return rows
         matrix = self.matrix(data)
         rolls = torch.rand(len(data), 1, generator=draws).to(data.device)
         new = (rolls > matrix.cumsum(1)[data.targets]).sum(1).clamp_max(len(matrix) - 1)
         made = relabelled(data, new, data.classes, posterior(data) @ matrix)
-        return rows.but(data=made, prior=rows.prior @ matrix)
-
-    def drags(self, rows: Rows) -> set[str]:
-        """P(Y|X) and P(X|Y); P(Y) unless the new labels are as frequent as the old; never P(X)."""
-        matrix = self.matrix(rows.data)
-        return set() if torch.equal(matrix, torch.eye(len(matrix)).to(matrix)) else {"concept", "conditional"}
+        error, old = rows.error @ matrix, rows.prior
+        if rows.counted:  # multinomial counts
+            change = matrix - torch.eye(len(matrix)).to(matrix)
+            variance = (old @ change.square() - (old @ change).square()) / len(data)
+            error = error.hypot(variance.clamp_min(0).sqrt())
+        return rows.but(data=made, prior=old @ matrix, error=error)
 
 
 @dataclass(frozen=True)
@@ -205,30 +230,19 @@ class Prior(Shift):
 
     def step(self, rows: Rows, draws: torch.Generator) -> Rows:
         """The same rows, weighed by P_T(y) / P_S(y); P(Y|X) follows by Bayes' rule."""
-        data, old = rows.data, rows.prior
-        names = class_names(data, "Prior")
+        if not self.severity:
+            return rows
+        names, old = class_names(rows.data, "Prior"), rows.prior
         to = torch.tensor(self.to if self.to is not None else [0.7**n for n in range(len(names))]).to(old)
-        if len(to) != len(names) or float(to.min()) < 0 or not float(to.sum()) > 0:
+        if len(to) != len(names) or float(to.min()) < 0 or not 0 < float(to.sum()) < math.inf:
             raise ValueError(f"Prior(to={self.to}): {len(names)} shares from 0 on are needed, one a class")
-        if bool((old == 0).any()):
-            empty = [name for name, share in zip(names, old.tolist()) if share == 0]
-            raise ValueError(f"Prior: the source has no rows of {', '.join(empty)}")
         new = (1 - self.severity) * old + self.severity * to / to.sum()
-        if POSTERIOR in data.factors:
-            moved = posterior(data) * (new / old)
-            data = relabelled(data, data.targets, names, moved / moved.sum(1, keepdim=True))
-        return Rows(data, rows.weights * (new / old)[data.targets], new)
-
-    def tells(self, rows: Rows) -> float:
-        """A hundredth: here the new prior is known relative to the old one, without an error of sampling."""
-        return 0.01
-
-    def drags(self, rows: Rows) -> set[str]:
-        """P(Y) and P(X); P(Y|X) too where classes overlap; never P(X|Y)."""
-        apart = 0.5 * float((self.step(rows, torch.Generator()).prior - rows.prior).abs().sum())
-        if apart <= self.tells(rows):
-            return set()
-        return {"marginal"} | ({"concept"} if overlaps(rows.data) else set())
+        missing = (new > 0) & ((old == 0) | (rows.data.counts() == 0))
+        if bool(missing.any()):
+            empty = [name for name, gone in zip(names, missing.tolist()) if gone]
+            raise ValueError(f"Prior: the source has no rows of {', '.join(empty)}")
+        moved = rows.times(torch.where(old > 0, new / old, 0))
+        return moved.but(prior=new, error=rows.error * (1 - self.severity), counted=rows.counted and self.severity < 1)
 
 
 @dataclass(frozen=True)
@@ -243,7 +257,8 @@ class Conditional(_Transformed):
     Parameters
     ----------
     severity
-        The level of the change runs from -severity for the first class to +severity for the last.
+        The level of the change runs from -severity for the first class to +severity for the last; from 0 for night,
+        noise, blur and words, whose levels have no sign.
     kind
         What happens to the inputs: gain, night, noise, blur, background, offset, or words.
     """
@@ -253,5 +268,6 @@ class Conditional(_Transformed):
 
     def step(self, rows: Rows, draws: torch.Generator) -> Rows:
         """Every input, changed to the degree of its class."""
-        levels = torch.linspace(-self.severity, self.severity, len(class_names(rows.data, "Conditional")))
+        least = 0.0 if self.kind in ONE_SIDED else -self.severity
+        levels = torch.linspace(least, self.severity, len(class_names(rows.data, "Conditional")))
         return self.changed(rows, levels.to(rows.weights)[rows.data.targets], draws)

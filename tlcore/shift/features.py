@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from tlcore.shift.divergences import precise
+
 Features = Callable[[Any], torch.Tensor]
 Array = np.ndarray[Any, Any]
 _FILTERS, _KEPT = 24, 40
@@ -38,16 +40,17 @@ def describe(
     elif isinstance(source, list) and isinstance(target, list):
         made, plain = _words([*source, *target]), np.array([[len(text.split())] for text in [*source, *target]], float)
     else:
-        pooled = torch.cat([torch.as_tensor(source), torch.as_tensor(target)])
+        one = precise(torch.as_tensor(source))
+        pooled = torch.cat([one, precise(torch.as_tensor(target)).to(one.device)])
         if pooled.ndim == 4:
-            images = pooled.float() / 255 if pooled.dtype == torch.uint8 else pooled.float()
+            images = pooled.float()
             made, plain = _flat(_filtered(images)), _flat(_statistics(images))
         else:
-            made, plain = _flat(pooled.float()), np.empty((len(pooled), 0))
+            made, plain = _flat(pooled), np.empty((len(pooled), 0))
     if made.shape[1] > _KEPT:
         from sklearn.decomposition import PCA
 
-        made = PCA(_KEPT, random_state=0).fit_transform(_standard(made)) if len(made) > _KEPT else made[:, :_KEPT]
+        made = PCA(min(_KEPT, len(made) - 1), random_state=0).fit_transform(_standard(made))
         made /= np.sqrt((made**2).mean()) + 1e-12  # one scale for all: later components stay small, being mostly noise
         every = np.concatenate([made, _standard(plain)], 1)
     else:

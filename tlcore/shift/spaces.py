@@ -9,7 +9,16 @@ from typing import ClassVar
 import torch
 
 from tlcore.runtime import nearest
-from tlcore.shift.base import POSTERIOR, Rows, Shift, class_names, posterior, relabelled, without_posterior
+from tlcore.shift.base import (
+    POSTERIOR,
+    Rows,
+    Shift,
+    class_names,
+    posterior,
+    posterior_or_label,
+    relabelled,
+    without_posterior,
+)
 from tlcore.shift.transforms import translate
 from tlcore.worlds import Dataset
 
@@ -59,16 +68,12 @@ class FeatureSpace(Shift):
             raise ValueError(f"FeatureSpace(kind={self.kind!r}): {_NEEDED[self.kind]} are needed; the data is {data!r}")
         if not self._smaller(x):
             return rows
-        kept = without_posterior(data) if self.kind == "projection" else data.factors
+        erased = self.kind == "grey" and rows.label == "colour"
+        kept = without_posterior(data, erased) if self.kind == "projection" or erased else data.factors
         factors = {name: factor for name, factor in kept.items() if name not in ("mask", "box")}
         made = getattr(self, f"_{self.kind}")(x.float())
-        made = made.round().to(x.dtype) if x.dtype == torch.uint8 else made
+        made = made.round().to(x.dtype) if x.dtype == torch.uint8 and x.ndim == 4 else made
         return rows.but(data=replace(data, inputs=made, factors=factors))
-
-    def drags(self, rows: Rows) -> set[str]:
-        """The feature space; what lives on it cannot be compared any more."""
-        x = rows.data.inputs
-        return {"feature_space"} if not isinstance(x, torch.Tensor) or self._smaller(x) else set()
 
     def _smaller(self, x: torch.Tensor) -> bool:
         """Whether anything is left out: the mildest severities may be less than one pixel or feature."""
@@ -125,35 +130,22 @@ class LabelSpace(Shift):
         if self.kind not in ("superclass", "disjoint"):
             raise ValueError(f"LabelSpace(kind={self.kind!r}): {nearest(self.kind, ['superclass', 'disjoint'])}")
 
-    def narrow(self, data: Dataset) -> Dataset:
+    def narrow(self, rows: Rows) -> Rows:
         """All rows, or those of the source's half of the classes."""
-        if self.kind == "superclass":
-            return data
-        kept, _ = self._halves(data)
-        return self._only(data, kept)[torch.isin(data.targets, torch.tensor(kept, device=data.device))]
+        return rows if self.kind == "superclass" else self._only(rows, self._halves(rows.data)[0])
 
     def step(self, rows: Rows, draws: torch.Generator) -> Rows:
         """The target's labels; rows of classes that it does not have weigh nothing."""
         data = rows.data
         if self.kind == "disjoint":
-            _, kept = self._halves(data)
-            there = torch.isin(data.targets, torch.tensor(kept, device=data.device))
-            share = rows.prior[kept]
-            return Rows(self._only(data, kept), rows.weights * there, share / share.sum())
+            return self._only(rows, self._halves(data)[1])
         names = self._coarse(data)
         classes = tuple(dict.fromkeys(names))
         number = torch.tensor([classes.index(name) for name in names], device=data.device)
         merge = torch.nn.functional.one_hot(number, len(classes)).float()  # (K_S, K_T)
         known = posterior(data) @ merge if POSTERIOR in data.factors else None
-        return rows.but(data=relabelled(data, number[data.targets], classes, known), prior=rows.prior @ merge)
-
-    def drags(self, rows: Rows) -> set[str]:
-        """The label space; with disjoint classes come other inputs."""
-        data = rows.data
-        if self.kind == "superclass":
-            return {"label_space"} if tuple(self._coarse(data)) != data.classes else set()
-        source, target = self._halves(data)
-        return {"label_space", "marginal"} if source != target else set()
+        made = relabelled(data, number[data.targets], classes, known)
+        return rows.but(data=made, prior=rows.prior @ merge, error=rows.error @ merge)
 
     def _coarse(self, data: Dataset) -> list[str]:
         """New name of each class."""
@@ -175,12 +167,19 @@ class LabelSpace(Shift):
         return list(range(half)), list(range(first, first + half))
 
     @staticmethod
-    def _only(data: Dataset, kept: list[int]) -> Dataset:
-        """The labels renumbered; rows of other classes, which the caller leaves out, get the first."""
+    def _only(rows: Rows, kept: list[int]) -> Rows:
+        """Rows of some of the classes, renumbered; the others weigh nothing and get the first label."""
+        data, share = rows.data, rows.prior[kept]
         number = torch.zeros(len(data.classes), dtype=torch.long, device=data.device)
         number[kept] = torch.arange(len(kept), device=data.device)
-        known = None
+        seen, known = posterior_or_label(data)[:, kept].sum(1), None
         if POSTERIOR in data.factors:
-            part = posterior(data)[:, kept]
-            known = part / part.sum(1, keepdim=True)
-        return relabelled(data, number[data.targets], tuple(data.classes[n] for n in kept), known)
+            known = posterior(data)[:, kept] / seen.clamp_min(torch.finfo(seen.dtype).tiny)[:, None]
+        return rows.but(
+            data=relabelled(data, number[data.targets], tuple(data.classes[n] for n in kept), known),
+            weights=rows.weights * torch.isin(data.targets, torch.tensor(kept, device=data.device)),
+            seen=rows.seen * seen,
+            prior=share / share.sum(),
+            error=rows.error[kept] / share.sum(),
+            rule=None,
+        )

@@ -100,6 +100,7 @@ TRANSFORMS: dict[str, Callable[[Dataset, torch.Tensor, torch.Generator], Inputs]
     "words": words,
 }
 INVERTIBLE = ("gain", "offset")  # of vectors: what is known of a row stays true of the moved row
+ONE_SIDED = ("night", "noise", "blur", "words")  # a level below 0 does the same as one above
 
 
 def transform(kind: str) -> Callable[[Dataset, torch.Tensor, torch.Generator], Inputs]:
@@ -144,15 +145,18 @@ def _pictures(
     level: torch.Tensor,
     only_pictures: bool = False,
 ) -> torch.Tensor:
-    """Change pictures between black and white, bytes as bytes, or vectors without a bound."""
+    """Change pictures between black and white, bytes as bytes, or vectors without a bound, as floats."""
     x = data.inputs
     if not isinstance(x, torch.Tensor):
         raise TypeError(f"kind={kind!r}: the inputs are texts; for them 'words' is accepted")
     if not _is_pictures(data):
         if only_pictures:
             raise ValueError(f"kind={kind!r}: pictures (N, C, H, W) are needed, the inputs are {tuple(x.shape)}")
+        x = x if x.is_floating_point() else x.float()
         return change(x, level.to(x).view(-1, *[1] * (x.ndim - 1)))
     bytes_ = x.dtype == torch.uint8
+    if not (bytes_ or x.is_floating_point()):
+        raise TypeError(f"kind={kind!r}: the pictures are {x.dtype}; bytes (uint8) or floats from 0 to 1 are accepted")
     unit = x.float() / 255 if bytes_ else x
     made = change(unit, level.to(unit).view(-1, 1, 1, 1)).clamp(0, 1)
     return (made * 255).round().to(torch.uint8) if bytes_ else made

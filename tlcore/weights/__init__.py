@@ -50,12 +50,10 @@ def card(name: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        With the nearest name, if there are no such weights.
+        Listing what there is, if there are no such weights.
     """
-    from tlcore.runtime import nearest
-
     if name not in shipped():
-        raise ValueError(f"weights.card({name!r}): no such weights are shipped; {nearest(name, shipped())}")
+        raise ValueError(f"weights.card({name!r}): no such weights are shipped; there are {', '.join(shipped())}")
     found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return found
 
@@ -67,6 +65,7 @@ def write(path: str | Path, state: Mapping[str, torch.Tensor], about: Mapping[st
     path = Path(path)
     beside = path.with_suffix(".part")
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, beside)
+    beside.chmod(0o644)
     os.replace(beside, path)
     beside.write_text(json.dumps(dict(about), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(beside, path.with_suffix(".json"))

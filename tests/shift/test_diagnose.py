@@ -72,7 +72,8 @@ def test_the_order_of_the_classes_does_not_matter():
 
 def test_features_of_your_own_are_used():
     apart = shift.pair(PICTURES, shift.Marginal(1.0, kind="gain"), size=200)
-    blind = shift.diagnose(apart.source, apart.target, features=lambda x: torch.rand(len(x), 3))
+    draws = torch.Generator().manual_seed(0)
+    blind = shift.diagnose(apart.source, apart.target, features=lambda x: torch.rand(len(x), 3, generator=draws))
     assert blind.verdicts["marginal"] == "same"
 
 
@@ -95,6 +96,56 @@ def test_a_simple_rule_that_errs_is_not_blamed_on_the_domain():
     assert sum(p <= 0.01 for p in found) <= 2
 
 
+def test_few_common_inputs_tell_nothing_about_the_concept():
+    source, moved = VECTORS.sample(30), VECTORS.sample(30, seed=1)
+    moved = worlds.Dataset(moved.inputs + 0.7, moved.targets, moved.classes)
+    found = shift.diagnose(source, moved)
+    assert found.verdicts["concept"] == "cannot be told" and "inputs are common" in found["concept"].evidence
+    assert found.verdicts["marginal"] == "moved"
+
+
+@pytest.mark.parametrize("others", [0, 1, 2])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_rare_classes_get_an_honest_verdict(others, labelled):
+    x, rare = VECTORS.sample(120).inputs, (torch.arange(120) < others).long()
+    usual = torch.zeros(120).long()
+    for classes in (("a", "b"), ("a",))[: 1 if others else 2]:
+        source = worlds.Dataset(x, rare, classes)
+        target = worlds.Dataset(VECTORS.sample(120, seed=5).inputs, usual, classes)
+        found = shift.diagnose(source, target, labelled=labelled)
+        assert found.verdicts["concept"] == "cannot be told" and "moved" not in found.verdicts.values()
+    three = worlds.Dataset(x, torch.where(torch.arange(120) < others, 2, torch.arange(120) % 2), ("a", "b", "c"))
+    assert "moved" not in shift.diagnose(three, three, labelled=labelled).verdicts.values()
+
+
+def test_a_target_without_names_of_classes_is_not_called_moved():
+    source, other = VECTORS.sample(100), VECTORS.sample(100, seed=1)
+    found = shift.diagnose(source, worlds.Dataset(other.inputs, other.targets)).verdicts
+    assert {found[name] for name in ("label_space", "prior", "concept", "conditional")} == {"cannot be told"}
+    assert found["marginal"] == "same"
+
+
+def test_arrays_are_taken_as_tensors():
+    source, other = VECTORS.sample(100), VECTORS.sample(100, seed=1)
+    as_array = shift.diagnose(source, other.inputs.numpy()[::-1])
+    assert as_array.verdicts["feature_space"] == "same" and as_array.verdicts["marginal"] == "same"
+    for texts in (np.array(["a"] * 30), ("a",) * 30):
+        with pytest.raises(TypeError, match="list of texts is accepted"):
+            shift.diagnose(source, texts)
+
+
+def test_without_a_common_class_there_is_no_inside_to_compare():
+    x, y = VECTORS.sample(100).inputs, VECTORS.sample(100, seed=1).inputs
+    here = worlds.Dataset(x, torch.zeros(100).long(), ("a", "b"))
+    there = worlds.Dataset(y, torch.ones(100).long(), ("a", "b"))
+    found = shift.diagnose(here, there).verdicts
+    assert found["conditional"] == "not comparable" and found["prior"] == found["concept"] == "moved"
+    assert found["marginal"] == "same"
+    assert shift.diagnose(here, there, certain=True).verdicts["concept"] == "cannot be told"
+    found = shift.diagnose(here, worlds.Dataset(y, torch.ones(100).long(), ("c", "d"))).verdicts
+    assert found["label_space"] == "moved" and found["conditional"] == "not comparable"
+
+
 def test_reads_as_a_table():
     apart = shift.pair(VECTORS, size=60)
     found = shift.diagnose(apart.source, apart.target)
@@ -108,8 +159,22 @@ def test_reads_as_a_table():
         (lambda d: shift.diagnose(d[:10], d), "at least 20 rows"),
         (lambda d: shift.diagnose(worlds.Dataset(d.inputs, d.targets), d), "must be classes"),
         (lambda d: shift.diagnose(d, d, level=0), "between 0 and 1"),
+        (lambda d: shift.diagnose(d, d, permutations=0), "at least 99 are needed for level=0.01"),
+        (lambda d: shift.diagnose(d, d, permutations=98), "at least 99"),
+        (lambda d: shift.diagnose(d, d, level=0.3, permutations=2), "at least 3"),
     ],
 )
 def test_bad_input_gets_a_sentence(call, says):
     with pytest.raises(ValueError, match=says):
         call(VECTORS.sample(40))
+
+
+def test_domains_far_apart_have_no_inputs_in_common():
+    from tlcore.shift.concept import domain_helps
+
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 4, generator=draws)
+    y = (x[:, 0] > 0).long()
+    labels = (y[:200].numpy(), y[200:].numpy())
+    found = [domain_helps((x[:200].numpy(), x[200:].numpy() + by), labels).common for by in (0.0, 1.5, 9.0)]
+    assert found[0] > 150 and found[0] > found[1] > found[2] and found[2] < 25

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import io
+import lzma
+import struct
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +78,11 @@ def test_bad_knobs_get_a_sentence():
         (lambda: worlds.Shapes(weights=(1.0,)), "16 shapes"),
         (lambda: worlds.Shapes().sample(0), "from 1 on"),
         (lambda: worlds.load("cifar"), "nearest: 'cifar10'"),
+        (lambda: worlds.load("cifar10-losless"), "nearest: 'cifar10-lossless'"),
+        (lambda: worlds.load("mnist-x"), "nearest: 'mnist'"),
+        (lambda: worlds.load("digits-3"), "nearest: 'digits'"),
+        (lambda: worlds.load("pacs-foto"), "nearest: 'pacs-photo'"),
+        (lambda: worlds.load("imagenet-0"), "imagenet-20"),
         (lambda: worlds.load("mnist", split="dev"), "accepted are"),
         (lambda: worlds.load("imdb", root="/nowhere"), "not in /nowhere; set"),
         (lambda: worlds.load("mnist", root="/nowhere", fallback="cats"), "'shapes' and 'digits'"),
@@ -199,11 +211,20 @@ def test_a_named_fallback_says_what_it_is():
     assert worlds.load("digits", split="train").counts().min() > 90
 
 
+@pytest.mark.parametrize("name", ["cifar10-lossless", "cifar10-jpeg", "pacs"])
+def test_what_cannot_be_fetched_is_not_replaced(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(real, "_fetch", lambda *_: pytest.fail("fetched something else"))
+    with pytest.raises(ValueError, match="it cannot be fetched, only cifar10, cifar100, mnist, usps can; set"):
+        worlds.load(name, root=tmp_path, download=True)
+
+
 @pytest.mark.parametrize(
     ("name", "path"),
     [
         ("cifar10", "cifar10/cifar10_jpeg.npz"),
         ("usps", "usps/usps_16x16.npz"),
+        ("usps", "usps.bz2"),
+        ("mnist", "MNIST/raw/train-images-idx3-ubyte"),
         ("mnist", "MNIST/raw/train-images-idx3-ubyte.gz"),
         ("pacs", "domains/pacs_96.zip"),
         ("trec6", "text/trec_train_5500.label.xz"),
@@ -211,11 +232,85 @@ def test_a_named_fallback_says_what_it_is():
     ],
 )
 def test_broken_files_get_a_sentence(tmp_path, name, path):
-    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).write_bytes(b"PK\x03\x04 a download that stopped")
-    with pytest.raises(ValueError, match="broken or incomplete"):
+    with pytest.raises(ValueError, match=rf"broken or incomplete .*{Path(path).name}: .*remove it there"):
         worlds.load(name, root=tmp_path)
     assert (tmp_path / path).is_file(), "a file of the user's own is left alone"
+
+
+def idx(*sizes: int) -> bytes:
+    return bytes([0, 0, 8, len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes) + bytes(int(np.prod(sizes)))
+
+
+@pytest.mark.parametrize("labels", [idx(5)[:-2], idx(5)[:6], idx(5)[:2], b"", idx(4)])
+def test_a_label_file_that_ends_early_is_named(tmp_path, labels):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "t10k-images-idx3-ubyte").write_bytes(idx(5, 28, 28))
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(idx(5))
+    assert len(worlds.load("mnist", split="test", root=tmp_path)) == 5
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(labels)
+    with pytest.raises(ValueError, match=r"broken or incomplete .*t10k-labels-idx1-ubyte: .*remove it there"):
+        worlds.load("mnist", split="test", root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text"),
+    [
+        ("trec6", "trec_train_5500.label.xz", "HUM:ind Who is it ?\nHU"),
+        ("imdb", "imdb_train.tsv.xz", "1\t9\tgood\n0\t1"),
+    ],
+)
+def test_a_text_that_ends_early_is_named(tmp_path, name, file, text):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / file).write_bytes(lzma.compress(text.encode()))
+    with pytest.raises(ValueError, match=rf"broken or incomplete .*{file}: .*remove it there"):
+        worlds.load(name, root=tmp_path)
+
+
+def test_a_text_ends_where_its_line_does(tmp_path):
+    (tmp_path / "text").mkdir()
+    odd = "one\u2028two\x85three\x0cfour"
+    for file, text, encoding in (
+        ("imdb_train.tsv.xz", f"1\t9\t{odd}\n0\t2\tbad\n", "utf-8"),
+        ("trec_train_5500.label.xz", "HUM:ind Who\x85 is it ?\nNUM:x How many ?\n", "latin-1"),
+        ("wikitext2_train.txt.xz", f" {odd} \n\n = Title = \n", "utf-8"),
+    ):
+        (tmp_path / "text" / file).write_bytes(lzma.compress(text.encode(encoding)))
+    assert worlds.load("imdb", root=tmp_path).inputs == [odd, "bad"]
+    assert worlds.load("trec6", root=tmp_path).inputs == ["Who\x85 is it ?", "How many ?"]
+    assert worlds.load("wikitext2", root=tmp_path).inputs == [odd, "= Title ="]
+
+
+def test_usps_is_found_where_torchvision_put_it(tmp_path):
+    row = "3 " + " ".join(f"{n + 1}:{-1 + n / 128:.4f}" for n in range(256))
+    (tmp_path / "usps.t.bz2").write_bytes(bz2.compress(f"{row}\n{row}\n".encode()))
+    data = worlds.load("usps", split="test", root=tmp_path)
+    assert data.inputs.shape == (2, 1, 16, 16) and data.inputs.dtype == torch.uint8 and data.targets.tolist() == [2, 2]
+    with pytest.raises(ValueError, match="not in"):
+        worlds.load("usps", split="train", root=tmp_path)
+
+
+def test_a_domain_of_pacs_is_cut_alike_alone_and_among_others(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "domains").mkdir()
+    with zipfile.ZipFile(tmp_path / "domains" / "pacs_96.zip", "w") as file:
+        for number, domain in enumerate(real._PACS_DOMAINS):
+            for kind in ("dog", "person"):
+                for n in range(12 + 5 * number):
+                    picture = io.BytesIO()
+                    Image.new("RGB", (96, 96), (60 * number, 100 * (kind == "dog"), 8 * n)).save(picture, "jpeg")
+                    file.writestr(f"pacs/{domain}/{kind}/{n:03}.jpg", picture.getvalue())
+    for split in ("train", "test", "valid"):
+        every = worlds.load("pacs", split=split, root=tmp_path)
+        assert every.classes == real._PACS and set(every.targets.tolist()) == {0, 6}
+        for number, domain in enumerate(real._PACS_DOMAINS):
+            alone = worlds.load(f"pacs-{domain}", split=split, root=tmp_path)
+            part = every[every.factors["domain"] == number]
+            assert torch.equal(part.inputs, alone.inputs) and torch.equal(part.targets, alone.targets)
+            assert set(alone.factors["domain"].tolist()) == {number}
 
 
 def test_a_download_that_stops_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -265,6 +360,7 @@ SIZES = {
     "usps": ("train", 7291, (1, 16, 16)),
     "pacs-photo": ("test", 334, (3, 96, 96)),
     "trec6": ("train", 5452, None),
+    "imdb": ("train", 25_000, None),
     "wikitext2": ("valid", None, None),
 }
 

@@ -95,14 +95,19 @@ def _biased(scores: np.ndarray, y: np.ndarray, domain: np.ndarray, weights: np.n
 
 
 def _overlap(x: np.ndarray, domain: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weight of each row, 1 on average, and the effective number of rows of the poorer domain."""
+    """Weight of each row, 1 on average, and how many rows of the poorer domain lie where the other has some too.
+
+    A row where both domains are equally dense weighs 1/2, one where the other has none 0: twice the sum counts what is
+    common, and Kish's size how many rows carry it.
+    """
     odds = np.empty(len(x))
     for n in range(_FOLDS):
         inside = fold != n
         odds[~inside] = _model().fit(x[inside], domain[inside]).predict_proba(x[~inside])[:, 1]
     weights = np.where(domain == 0, odds, 1 - odds)
-    sizes = [effective_size(torch.from_numpy(weights[domain == side])) for side in (0, 1)]
-    return weights / weights.mean(), min(sizes)
+    sides = [weights[domain == side] for side in (0, 1)]
+    common = min(min(effective_size(torch.from_numpy(side)), 2 * float(side.sum())) for side in sides)
+    return weights / weights.mean(), common
 
 
 def _scores(x: np.ndarray, y: np.ndarray, weights: np.ndarray, fold: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ domain helps to predict the label of an input, among inputs that both domains ha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from tlcore.shift.threads import one_blas_thread
 from tlcore.worlds import Dataset
 
 MOVED, SAME, UNTOLD, INCOMPARABLE = "moved", "same", "cannot be told", "not comparable"
+_FEW = 25  # common inputs, or labels other than the usual one: fewer tell nothing about P(Y|X)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Diagnosis(Mapping[str, Finding]):
 @one_blas_thread
 def diagnose(
     source: Dataset,
-    target: Dataset | torch.Tensor | list[str],
+    target: Dataset | torch.Tensor | np.ndarray | list[str],
     *,
     labelled: bool = True,
     certain: bool | None = None,
@@ -100,7 +102,7 @@ def diagnose(
     Parameters
     ----------
     target
-        A dataset, or bare inputs.
+        A dataset, or bare inputs: a tensor, an array, or a list of texts.
     labelled
         Whether the labels of the target may be looked at (the names of its classes always are).
     certain
@@ -111,11 +113,15 @@ def diagnose(
         By default a few dozen numbers that need no training, see `tlcore.shift.features`.
     level
         Greatest probability of a false alarm, for each test.
+    permutations
+        Of the kernel tests, at least 1 / level - 1: their p-values are 1 / (1 + permutations) or more.
 
     Raises
     ------
     ValueError
-        If the source has no classes, or one domain has fewer than 20 rows.
+        If the source has no classes, a domain fewer than 20 rows, or there are too few permutations for the level.
+    TypeError
+        For inputs of another kind.
 
     Notes
     -----
@@ -126,7 +132,20 @@ def diagnose(
         raise ValueError(f"diagnose: the source's labels must be classes; it is {source!r}")
     if not 0 < level < 1:
         raise ValueError(f"diagnose(level={level}): a probability between 0 and 1 is accepted")
+    needed = math.ceil(1 / level) - 1
+    if permutations < needed:
+        raise ValueError(
+            f"diagnose(permutations={permutations}): at least {needed} are needed for level={level}: "
+            "no p-value is below 1 / (1 + permutations)"
+        )
     inputs = target.inputs if isinstance(target, Dataset) else target
+    if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "biuf":
+        inputs = torch.from_numpy(inputs.copy())
+    if not isinstance(inputs, torch.Tensor | list):
+        raise TypeError(
+            f"diagnose: the target's inputs are a {type(inputs).__name__}; "
+            "a tensor, an array of numbers or a list of texts is accepted"
+        )
     if min(len(source), len(inputs)) < 20:
         raise ValueError(f"diagnose: at least 20 rows a domain are needed; there are {len(source)} and {len(inputs)}")
     found: dict[str, Finding] = {}
@@ -150,13 +169,17 @@ def diagnose(
         return Diagnosis(found)
     number = torch.tensor([source.classes.index(name) for name in target.classes])
     groups = (source.targets.cpu(), number[target.targets.cpu()])
-    found.setdefault("prior", _counts(groups, len(source.classes), level))
+    counts = np.stack([np.bincount(part.numpy(), minlength=len(source.classes)) for part in groups])
+    found["prior"] = _prior(counts, level)
     if alike:
-        within = mmd(*map(torch.from_numpy, (x, y)), permutations=permutations, groups=groups, seed=seed)
-        found["conditional"] = _tested(within, level, "within classes: ")
+        if (counts.min(0) < 2).all():
+            found["conditional"] = Finding(INCOMPARABLE, "no class has 2 rows in both domains")
+        else:
+            within = mmd(*map(torch.from_numpy, (x, y)), permutations=permutations, groups=groups, seed=seed)
+            found["conditional"] = _tested(within, level, "within classes: ")
         if certain is None:
             certain = not isinstance(source.inputs, torch.Tensor) or source.inputs.ndim == 4
-        found["concept"] = _concept((x, y), groups, certain, level, seed)
+        found["concept"] = _concept((x, y), groups, counts, certain, level, seed)
         _by_bayes(found, certain)
     return Diagnosis(found)
 
@@ -173,8 +196,8 @@ def _spaces(source: Any, target: Any) -> Finding:
 
 
 def _labels(source: Dataset, target: Any) -> Finding:
-    if not isinstance(target, Dataset):
-        return Finding(UNTOLD, "the target comes without classes")
+    if not (isinstance(target, Dataset) and target.classes):
+        return Finding(UNTOLD, "the target comes without names of classes")
     if set(source.classes) == set(target.classes):
         return Finding(SAME, f"the same {len(source.classes)} classes")
     new = [name for name in target.classes if name not in source.classes]
@@ -185,11 +208,10 @@ def _tested(found: Any, level: float, said: str = "") -> Finding:
     return Finding(MOVED if found.p_value <= level else SAME, said + repr(found), found.p_value)
 
 
-def _counts(groups: tuple[torch.Tensor, torch.Tensor], classes: int, level: float) -> Finding:
+def _prior(counts: np.ndarray, level: float) -> Finding:
     from scipy.stats import chi2_contingency  # type: ignore[import-untyped]
 
-    table = np.stack([np.bincount(part.numpy(), minlength=classes) for part in groups])
-    table = table[:, table.sum(0) > 0]
+    table = counts[:, counts.sum(0) > 0]
     if table.shape[1] < 2:
         return Finding(SAME, "one class only", 1.0)
     p = float(chi2_contingency(table).pvalue)
@@ -201,15 +223,19 @@ def _counts(groups: tuple[torch.Tensor, torch.Tensor], classes: int, level: floa
 def _concept(
     features: tuple[np.ndarray, np.ndarray],
     groups: tuple[torch.Tensor, torch.Tensor],
+    counts: np.ndarray,
     certain: bool,
     level: float,
     seed: int,
 ) -> Finding:
+    others = int(counts.sum() - counts.sum(0).max())
+    if others < _FEW:
+        return Finding(UNTOLD, f"all labels but {others} are of one class")
+    if certain and (counts.min(0) < 2).all():
+        return Finding(UNTOLD, "no class is in both domains: a moved prior would look like new meanings")
     found = domain_helps(features, (groups[0].numpy(), groups[1].numpy()), with_prior=certain, seed=seed)
     said = f"knowing the domain saves {found.gain:.3f} nats a label (p = {found.p_value:.2g})"
-    if found.common < 25:
-        if found.p_value > level:
-            return Finding(SAME, said + "; one rule serves both, hardly any inputs are common", found.p_value)
+    if found.common < _FEW:
         return Finding(UNTOLD, said + f", but only {found.common:.0f} inputs are common to both", found.p_value)
     return Finding(MOVED if found.p_value <= level else SAME, said, found.p_value)
 
@@ -223,14 +249,14 @@ def _by_bayes(found: dict[str, Finding], certain: bool) -> None:
         if old.verdict != verdict:
             found[name] = Finding(verdict, f"{why} ({old.evidence})", old.p_value)
 
-    if moved["prior"] and not moved["conditional"]:
+    if moved["prior"] and found["conditional"].verdict == SAME:
         conclude("marginal", MOVED, "by Bayes' rule, since P(Y) moved under unmoved P(X|Y)")
         if certain:
             conclude("concept", SAME, "by Bayes' rule: an input determines its label, and P(X|Y) is unmoved")
         else:
             conclude("concept", MOVED, "by Bayes' rule, since P(Y) moved under unmoved P(X|Y)")
     elif moved["conditional"] and not moved["marginal"] and not moved["concept"]:
-        one = min(("marginal", "concept"), key=lambda name: found[name].p_value or 0.0)
+        one = min(("marginal", "concept"), key=lambda name: 1.0 if (p := found[name].p_value) is None else p)
         conclude(one, MOVED, "P(X, Y) moved, so P(X) or P(Y|X) did; of the two this is likelier")
 
 
@@ -240,7 +266,7 @@ def _guess(source: Dataset, x: np.ndarray, y: np.ndarray) -> str:
     from sklearn.model_selection import cross_val_predict
 
     labels = source.targets.cpu()
-    if int(source.counts().min()) < 3:
+    if len(source.classes) < 2 or int(source.counts().min()) < 3:
         return ""
     model = LogisticRegression(max_iter=300)
     held_out = cross_val_predict(model, x, labels.numpy(), cv=3, method="predict_log_proba")

@@ -11,14 +11,16 @@ import io
 import itertools
 import lzma
 import os
+import re
 import shutil
 import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,6 +33,7 @@ Split = Literal["train", "test", "valid"]
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _DIGITS = tuple("0123456789")
 _PACS = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
+_PACS_DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
 _TREC = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 
 
@@ -40,6 +43,15 @@ class _Absent(Exception):
 
 # What readers of archives, pictures and numbers raise when a file ends early or is not what its name says.
 _BROKEN = (OSError, EOFError, RuntimeError, KeyError, struct.error, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """What goes wrong in making sense of a file is told with the file's name."""
+    try:
+        yield
+    except (*_BROKEN, ValueError, IndexError) as error:
+        raise OSError(f"{path.name}: {_first_line(error)}") from None
 
 
 def folders(root: str | Path | None = None) -> list[Path]:
@@ -74,7 +86,7 @@ def load(
     root
         Folder to look in; default ``$TLCORE_DATA``, then the user's cache.
     download
-        Fetch what is absent (cifar10, cifar100, mnist, usps, through torchvision, checksums verified).
+        Fetch what is absent (only cifar10, cifar100, mnist and usps, through torchvision, checksums verified).
     fallback
         "shapes" or "digits": what to take in place of data that is absent. The origin line tells.
 
@@ -84,9 +96,10 @@ def load(
         For an unknown name or split, with the nearest; for absent data, with where it was looked for and what to do.
     """
     known = _readers()
+    variants = ["cifar10-jpeg", "cifar10-lossless", *(f"pacs-{domain}" for domain in _PACS_DOMAINS), "imagenet-20"]
+    if name not in [*known, *variants] and not re.fullmatch("imagenet-[1-9][0-9]*", name):
+        raise ValueError(f"worlds.load({name!r}): {nearest(name, [*known, *variants])}")
     family = name if name in known else name.partition("-")[0]
-    if family not in known:
-        raise ValueError(f"worlds.load({name!r}): {nearest(name, known)}")
     if split not in ("train", "test", "valid"):
         raise ValueError(f"worlds.load(split={split!r}): accepted are 'train', 'test' and 'valid'")
     looked = folders(root)
@@ -96,18 +109,20 @@ def load(
         except _Absent:
             continue
         except _BROKEN as error:
-            if download and family in _TORCHVISION and folder == looked[-1]:
+            if download and name in _TORCHVISION and folder == looked[-1]:
                 break  # fetched anew, in place of what is there
             raise ValueError(
                 f"worlds.load({name!r}): what is in {folder} is broken or incomplete ({_first_line(error)}); "
                 "remove it there, or put whole files in its place"
             ) from None
-    if download and family in _TORCHVISION:
-        return _fetch(family, looked[-1], split)
+    if download and name in _TORCHVISION:
+        return _fetch(name, looked[-1], split)
     if fallback is not None:
         return _instead(fallback, name, split)
     where = " and ".join(map(str, looked))
-    advice = "pass download=True, or set" if family in _TORCHVISION else "set"
+    advice = "pass download=True, or set" if name in _TORCHVISION else "set"
+    if download:
+        advice = f"it cannot be fetched, only {', '.join(_TORCHVISION)} can; set"
     raise ValueError(f"worlds.load({name!r}): not in {where}; {advice} $TLCORE_DATA to a folder that holds it")
 
 
@@ -134,13 +149,14 @@ def _digits(folder: Path, name: str, split: Split) -> Dataset:
     return Dataset(part.inputs, part.targets, _DIGITS, f"scikit-learn's bundled digits, {split}")
 
 
-def _npz(path: Path) -> dict[str, Any]:
+def _npz(path: Path, *names: str) -> list[np.ndarray]:
     if not path.is_file():
         raise _Absent
-    if not zipfile.is_zipfile(path):
-        raise zipfile.BadZipFile(f"{path.name} ends early or is no archive")
-    with np.load(path, allow_pickle=False) as archive:
-        return {key: archive[key] for key in archive.files}
+    with _whole(path):
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("it ends early or is no archive")
+        with np.load(path, allow_pickle=False) as archive:
+            return [archive[name] for name in names]
 
 
 def _no_valid(split: Split, name: str) -> None:
@@ -151,72 +167,74 @@ def _no_valid(split: Split, name: str) -> None:
 def _cifar10(folder: Path, name: str, split: Split) -> Dataset:
     _no_valid(split, name)
     if name == "cifar10-lossless":
-        labels = _npz(folder / "cifar10" / "lossless_subset_labels.npz")[f"{split}_labels"]
-        strip = _picture((folder / "cifar10" / f"lossless_subset_{split}.png").read_bytes())
-        images = torch.tensor(strip.reshape(-1, 32, 32, 3)).permute(0, 3, 1, 2).contiguous()
-        return Dataset(images, torch.tensor(labels).long(), _CIFAR10, f"CIFAR-10, lossless subset, {split}")
+        (labels,) = _npz(folder / "cifar10" / "lossless_subset_labels.npz", f"{split}_labels")
+        strip = folder / "cifar10" / f"lossless_subset_{split}.png"
+        with _whole(strip):
+            images = torch.tensor(_picture(strip.read_bytes()).reshape(-1, 32, 32, 3)).permute(0, 3, 1, 2).contiguous()
+            return Dataset(images, torch.tensor(labels).long(), _CIFAR10, f"CIFAR-10, lossless subset, {split}")
     if name == "cifar10" and (folder / "cifar-10-batches-py").is_dir():
         return _from_torchvision("cifar10", folder, split, download=False)
-    found = _npz(folder / "cifar10" / "cifar10_jpeg.npz")
-    data, offsets = found[f"{split}_jpeg"].tobytes(), found[f"{split}_offsets"]
-    pixels = np.stack([_picture(data[a:b]) for a, b in itertools.pairwise(offsets)])
-    images = torch.tensor(pixels).permute(0, 3, 1, 2).contiguous()
-    return Dataset(
-        images, torch.tensor(found[f"{split}_labels"]).long(), _CIFAR10, f"CIFAR-10 as JPEG (lossy), {split}"
-    )
+    path = folder / "cifar10" / "cifar10_jpeg.npz"
+    packed, offsets, labels = _npz(path, f"{split}_jpeg", f"{split}_offsets", f"{split}_labels")
+    with _whole(path):
+        data = packed.tobytes()
+        pixels = np.stack([_picture(data[a:b]) for a, b in itertools.pairwise(offsets)])
+        images = torch.tensor(pixels).permute(0, 3, 1, 2).contiguous()
+        return Dataset(images, torch.tensor(labels).long(), _CIFAR10, f"CIFAR-10 as JPEG (lossy), {split}")
 
 
 def _mnist(folder: Path, name: str, split: Split) -> Dataset:
     _no_valid(split, name)
-    start = "train" if split == "train" else "t10k"
-    images = _idx(folder / "MNIST" / "raw" / f"{start}-images-idx3-ubyte")
-    labels = _idx(folder / "MNIST" / "raw" / f"{start}-labels-idx1-ubyte")
-    return Dataset(images[:, None], labels.long(), _DIGITS, f"MNIST, {split}")
+    start = folder / "MNIST" / "raw" / ("train" if split == "train" else "t10k")
+    pictures, numbers = (Path(f"{start}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
+    images, labels = _idx(pictures), _idx(numbers)
+    with _whole(numbers):
+        return Dataset(images[:, None], labels.long(), _DIGITS, f"MNIST, {split}")
 
 
 def _idx(path: Path) -> torch.Tensor:
     """The format of MNIST's files, packed or not: big-endian sizes, then bytes."""
     packed = path.with_name(path.name + ".gz")
-    if path.is_file():
-        data = path.read_bytes()
-    elif packed.is_file():
-        data = gzip.decompress(packed.read_bytes())
-    else:
+    found = path if path.is_file() else packed
+    if not found.is_file():
         raise _Absent
-    sizes = struct.unpack_from(f">{data[3]}I", data, 4)
-    return torch.tensor(np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(sizes))
+    with _whole(found):
+        data = found.read_bytes() if found == path else gzip.decompress(found.read_bytes())
+        sizes = struct.unpack_from(f">{data[3]}I", data, 4)
+        return torch.tensor(np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(sizes))
 
 
 def _usps(folder: Path, name: str, split: Split) -> Dataset:
     _no_valid(split, name)
-    found = _npz(folder / "usps" / "usps_16x16.npz")
-    images, labels = torch.tensor(found[f"x_{split}"])[:, None], torch.tensor(found[f"y_{split}"]).long()
-    return Dataset(images, labels, _DIGITS, f"USPS, 16x16, {split}")
+    fetched = folder / ("usps.bz2" if split == "train" else "usps.t.bz2")
+    if fetched.is_file():
+        with _whole(fetched):
+            return _from_torchvision("usps", folder, split, download=False)
+    path = folder / "usps" / "usps_16x16.npz"
+    images, labels = map(torch.tensor, _npz(path, f"x_{split}", f"y_{split}"))
+    with _whole(path):
+        return Dataset(images[:, None], labels.long(), _DIGITS, f"USPS, 16x16, {split}")
 
 
 def _pacs(folder: Path, name: str, split: Split) -> Dataset:
-    """Photo, art, cartoon, sketch; of each class a fixed fifth is the test set, a tenth the valid one."""
+    """Photo, art, cartoon, sketch; of each class in each domain a fixed fifth is test, a tenth valid."""
     archive = folder / "domains" / "pacs_96.zip"
     if not archive.is_file():
         raise _Absent
-    domains = ("photo", "art_painting", "cartoon", "sketch")
     domain = name.partition("-")[2]
-    if domain and domain not in domains:
-        raise ValueError(f"worlds.load({name!r}): {nearest(domain, domains)}")
-    wanted = [domain] if domain else list(domains)
-    images, labels, of = [], [], []
-    with zipfile.ZipFile(archive) as file:
+    # Split within each kind of each domain: then a domain is cut alike alone and among the others.
+    cells = tuple(f"{where}/{kind}" for where in _PACS_DOMAINS for kind in _PACS)
+    images, numbers = [], []
+    with _whole(archive), zipfile.ZipFile(archive) as file:
         for entry in sorted(n for n in file.namelist() if n.endswith(".jpg")):
             where, kind, _ = entry.split("/")[-3:]
-            if where in wanted:
+            if domain in ("", where):
                 images.append(_picture(file.read(entry)))
-                labels.append(_PACS.index(kind))
-                of.append(domains.index(where))
-    pixels = torch.tensor(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-    origin = f"PACS{' ' + domain if domain else ''}, 96x96, {split}"
-    whole = Dataset(pixels, torch.tensor(labels), _PACS, origin, {"domain": torch.tensor(of)})
-    parts = dict(zip(("train", "test", "valid"), whole.split(0.7, 0.2, seed=0)))
-    return parts[split]
+                numbers.append(cells.index(f"{where}/{kind}"))
+        pixels = torch.tensor(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    parts = dict(zip(("train", "test", "valid"), Dataset(pixels, torch.tensor(numbers), cells).split(0.7, 0.2, seed=0)))
+    part, origin = parts[split], f"PACS{' ' + domain if domain else ''}, 96x96, {split}"
+    return Dataset(part.inputs, part.targets % len(_PACS), _PACS, origin, {"domain": part.targets // len(_PACS)})
 
 
 def _imagenet_sample(folder: Path, name: str, split: Split) -> Dataset:
@@ -227,7 +245,7 @@ def _imagenet_sample(folder: Path, name: str, split: Split) -> Dataset:
     if split != "test":
         raise ValueError(f"worlds.load({name!r}, split={split!r}): it has 'test' only, one photo a class")
     images, labels, names = [], [], {}
-    with zipfile.ZipFile(archive) as file:
+    with _whole(archive), zipfile.ZipFile(archive) as file:
         for entry in sorted(n for n in file.namelist() if n.endswith(".jpg")):
             number, _, label = Path(entry).stem.split("_", 2)
             images.append(_middle(file.read(entry)))
@@ -245,14 +263,13 @@ def _imagenet(folder: Path, name: str, split: Split) -> Dataset:
     if split == "test":
         raise ValueError(f"worlds.load({name!r}, split='test'): the test labels were never given out; take 'valid'")
     most = name.partition("-")[2]
-    if most and not most.isdigit():
-        raise ValueError(f"worlds.load({name!r}): 'imagenet', or 'imagenet-20' for 20 photos a class, is accepted")
     classes = sorted(place.name for place in top.iterdir() if place.is_dir())
     images, labels = [], []
     for number, label in enumerate(classes):
         photos = sorted(p for p in (top / label).iterdir() if p.suffix.lower() in (".jpeg", ".jpg", ".png"))
         for path in photos[: int(most)] if most else photos:
-            images.append(_middle(path.read_bytes()))
+            with _whole(path):
+                images.append(_middle(path.read_bytes()))
             labels.append(number)
     if not images:
         raise ValueError(f"worlds.load({name!r}): there are no photos in {top}")
@@ -263,23 +280,28 @@ def _imagenet(folder: Path, name: str, split: Split) -> Dataset:
 def _text(path: Path, encoding: str = "utf-8") -> list[str]:
     if not path.is_file():
         raise _Absent
-    return lzma.decompress(path.read_bytes()).decode(encoding).splitlines()
+    with _whole(path):  # not splitlines(), which also splits at what stands within a line, such as U+0085
+        return lzma.decompress(path.read_bytes()).decode(encoding).removesuffix("\n").split("\n")
 
 
 def _trec6(folder: Path, name: str, split: Split) -> Dataset:
     _no_valid(split, name)
-    file = {"train": "trec_train_5500.label.xz", "test": "trec_TREC_10.label.xz"}[split]
-    lines = [line.split(" ", 1) for line in _text(folder / "text" / file, "latin-1")]
-    targets = torch.tensor([_TREC.index(label.partition(":")[0]) for label, _ in lines])
-    return Dataset([text for _, text in lines], targets, _TREC, f"TREC-6, {split}")
+    path = folder / "text" / {"train": "trec_train_5500.label.xz", "test": "trec_TREC_10.label.xz"}[split]
+    lines = _text(path, "latin-1")
+    with _whole(path):
+        labels, texts = zip(*(line.split(" ", 1) for line in lines))
+        targets = torch.tensor([_TREC.index(label.partition(":")[0]) for label in labels])
+    return Dataset(list(texts), targets, _TREC, f"TREC-6, {split}")
 
 
 def _imdb(folder: Path, name: str, split: Split) -> Dataset:
     _no_valid(split, name)
-    rows = [line.split("\t") for line in _text(folder / "text" / f"imdb_{split}.tsv.xz")]
-    stars = torch.tensor([int(row[1]) for row in rows])
-    targets = torch.tensor([int(row[0]) for row in rows])
-    return Dataset([row[2] for row in rows], targets, ("negative", "positive"), f"IMDb, {split}", {"stars": stars})
+    path = folder / "text" / f"imdb_{split}.tsv.xz"
+    rows = [line.split("\t") for line in _text(path)]
+    with _whole(path):
+        targets, stars = (torch.tensor([int(row[n]) for row in rows]) for n in (0, 1))
+        texts = [row[2] for row in rows]
+    return Dataset(texts, targets, ("negative", "positive"), f"IMDb, {split}", {"stars": stars})
 
 
 def _wikitext2(folder: Path, name: str, split: Split) -> Dataset:

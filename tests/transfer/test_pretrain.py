@@ -27,7 +27,7 @@ def test_weights_card_and_log(tmp_path):
     card = json.loads((tmp_path / "resnet20-shapes.json").read_text())
     assert card["classes"] == ["circle", "star"] and card["recipe"]["seed"] == 0 and card["images"] == 256
     assert str(tmp_path) not in json.dumps(card) and card["processes"] == 1
-    net = zoo.get_model("resnet20", num_classes=2, weights=tmp_path / "resnet20-shapes.safetensors")
+    net = zoo.get_model("resnet20", weights=tmp_path / "resnet20-shapes.safetensors")
     assert load_file(tmp_path / "resnet20-shapes.safetensors")["conv1.weight"].dtype == torch.float16
     test = worlds.Shapes(shapes=("circle", "star")).sample(4000, seed=2000)
     assert round(training.evaluate(net, test)[1], 4) == card["accuracy"]["shapes, 2 classes"]

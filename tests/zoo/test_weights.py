@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import timm
 import torch
@@ -178,26 +176,12 @@ def test_anothers_resnet20_knows_cifar10():
 def test_googles_mobilenet_knows_photos():
     """MobileNet v1 of Google, laid over ours: its figure on the 1,000 sample photos is 81.0 percent (top-5)."""
     net = zoo.get_model("mobilenet_v1", width_multiplier=0.25, same_padding=True).eval()
-    state = {_from_keras(k): t for k, t in zoo_file("mobilenet_v1_0.25_224").items()}
-    state["classifier.weight"] = state["classifier.weight"].flatten(1)
-    zoo.load(net, state, "Google")
+    zoo.load(net, zoo.translate(zoo_file("mobilenet_v1_0.25_224"), net), "Google")
     right, count = 0, 200
     for images, labels in worlds.load("imagenet-sample", split="test", root=DATA)[::5].batches(50):
         with torch.no_grad():
             right += (net(images / 127.5 - 1).topk(5).indices == labels[:, None]).any(1).sum().item()
     assert right / count == pytest.approx(0.81, abs=0.07)
-
-
-def _from_keras(name: str) -> str:
-    name = re.sub(r"^conv1(_bn)?\.", lambda m: f"stem.{'bn' if m[1] else 'conv'}.", name).replace(
-        "conv_preds", "classifier"
-    )
-    kinds = {"dw": "depthwise", "pw": "pointwise"}
-    return re.sub(
-        r"^conv_(dw|pw)_(\d+)(_bn)?\.",
-        lambda m: f"body.{int(m[2]) - 1}.{kinds[m[1]]}.{'bn' if m[3] else 'conv'}.",
-        name,
-    )
 
 
 def zoo_file(name: str) -> dict[str, torch.Tensor]:

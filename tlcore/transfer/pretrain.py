@@ -19,7 +19,6 @@ from tlcore import runtime, training, weights, zoo
 from tlcore.training.distributed import gathered, rank, world
 from tlcore.transfer.sources import Source, source
 
-
 ARITHMETIC = {
     "float32": training.Arithmetic(channels_last=True),
     "bfloat16": training.Arithmetic(bf16=True, channels_last=True),
@@ -73,10 +72,10 @@ def pretrain(
     """Train a network from scratch; write its weights (float16), its card and its log to the folder `out`.
 
     >>> import tempfile
-    >>> recipe = Recipe("shapes", "resnet8", classes=("circle", "star"), epochs=1, size=256)
+    >>> recipe = Recipe("shapes", "resnet20", classes=("circle", "star"), epochs=1, size=128)
     >>> card = pretrain(recipe, tempfile.mkdtemp(), device="cpu")
     >>> card["name"], card["classes"], sorted(card["accuracy"])
-    ('resnet8-shapes', ['circle', 'star'], ['shapes, 2 classes'])
+    ('resnet20-shapes', ['circle', 'star'], ['shapes, 2 classes'])
 
     A run that was stopped goes on from its last whole epoch when it is started again with the same recipe and folder.
     Under ``torchrun`` the processes share the work.

@@ -83,7 +83,7 @@ def get_model(
     Parameters
     ----------
     num_classes, in_channels
-        None takes the paper's own.
+        None takes the paper's own, or as many classes as the weights' card names.
     stem
         "imagenet" or "cifar", where a network has both.
     weights
@@ -105,6 +105,8 @@ def get_model(
     found = loading.find(name, weights) if weights is not None else None
     if found and found[0] == "torchvision" and "transform_input" in _choices(name):
         chosen.setdefault("transform_input", True)
+    if found and num_classes is None and (classes := loading.classes(*found)):
+        chosen["num_classes"] = classes
     net = MODELS[name](**chosen)
     if found:
         loading.fill(net, *found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ TORCHVISION = {
         "densenet121", "densenet161", "densenet169", "densenet201",
     )},
 }  # fmt: skip
+_KERAS = re.compile(r"^(?P<layer>conv1|conv_preds|conv_(?P<kind>dw|pw)_(?P<number>\d+))(?P<norm>_bn)?\.")
 _COUNTER = "num_batches_tracked"  # of batch normalisation; many files leave it out, and prediction ignores it
 _MOST = 4
 
@@ -30,7 +33,8 @@ _MOST = 4
 def translate(state: Mapping[str, torch.Tensor], net: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Rename the tensors of another implementation of `net`: first those of the same name, the others in their order.
 
-    torchvision's and timm's networks list their layers in the order of ours, for all variants both have.
+    torchvision's and timm's networks list their layers in the order of ours, for all variants both have. Keras'
+    MobileNet is known by its names; a 1x1 convolution may stand for a linear layer.
 
     >>> theirs = {"stem.weight": torch.ones(4, 3, 3, 3), "head.weight": torch.ones(2, 4), "head.bias": torch.ones(2)}
     >>> ours = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.Flatten(), torch.nn.Linear(4, 2))
@@ -44,6 +48,9 @@ def translate(state: Mapping[str, torch.Tensor], net: torch.nn.Module) -> dict[s
     """
     mine = {name: t for name, t in net.state_dict().items() if not name.endswith(_COUNTER)}
     theirs = {name: t for name, t in state.items() if not name.endswith(_COUNTER)}
+    if "conv_dw_1.weight" in theirs:
+        theirs = {_from_keras(name): t for name, t in theirs.items()}
+    theirs = {name: _as_linear(t, mine.get(name)) for name, t in theirs.items()}
     if len(mine) != len(theirs):
         raise ValueError(f"translate: {len(theirs)} tensors were given, the network has {len(mine)}")
     others = iter([name for name in theirs if name not in mine])
@@ -53,6 +60,28 @@ def translate(state: Mapping[str, torch.Tensor], net: torch.nn.Module) -> dict[s
             shapes = f"{tuple(theirs[other].shape)} where {own!r} is {tuple(mine[own].shape)}"
             raise ValueError(f"translate: {other!r} is {shapes}: it is another network, or another variant")
     return {own: theirs[other] for own, other in names.items()}
+
+
+def _from_keras(name: str) -> str:
+    """Our name of a tensor of Keras' MobileNet.
+
+    >>> _from_keras("conv_dw_13_bn.running_var"), _from_keras("conv_preds.bias")
+    ('body.12.depthwise.bn.running_var', 'classifier.bias')
+    """
+
+    def ours(found: re.Match[str]) -> str:
+        if found["layer"] == "conv_preds":
+            return "classifier."
+        pair = {"dw": "depthwise", "pw": "pointwise"}.get(found["kind"] or "")
+        place = f"body.{int(found['number']) - 1}.{pair}" if pair else "stem"
+        return f"{place}.{'bn' if found['norm'] else 'conv'}."
+
+    return _KERAS.sub(ours, name)
+
+
+def _as_linear(theirs: torch.Tensor, mine: torch.Tensor | None) -> torch.Tensor:
+    matrix = mine is not None and mine.ndim == 2 and theirs.shape == (*mine.shape, 1, 1)
+    return theirs.flatten(1) if matrix else theirs
 
 
 def load(net: torch.nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
@@ -102,6 +131,12 @@ def find(name: str, weights: str | Path) -> tuple[str, str]:
     raise ValueError(
         f"get_model({name!r}, weights={weights!r}): {there}; a path of a .safetensors file is accepted too"
     )
+
+
+def classes(kind: str, what: str) -> int | None:
+    """How many classes weights were trained for, if they have a card beside them."""
+    card = Path(what).with_suffix(".json")
+    return len(json.loads(card.read_text(encoding="utf-8"))["classes"]) if kind == "file" and card.is_file() else None
 
 
 def fill(net: Net, kind: str, what: str) -> None:

@@ -57,7 +57,7 @@ class Patches:
         """Draw the patches in a row, each under its activation."""
         axes = axes if axes is not None else plots.figure(len(self), width=1.1, height=1.3)[1]
         for ax, patch in zip(axes, self.patches, strict=False):
-            picture = patch.picture.clamp(0, 1).permute(1, 2, 0).cpu()
+            picture = patch.picture.clamp(0, 1).permute(1, 2, 0).cpu().numpy()
             ax.imshow(
                 picture if picture.shape[2] == 3 else picture[:, :, 0], cmap=None if len(patch.picture) == 3 else "gray"
             )

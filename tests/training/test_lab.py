@@ -56,9 +56,12 @@ def by_hand(make, data, plan, steps, size, dtype):
     draws = torch.Generator().manual_seed(plan["seed"])
     epochs = [torch.randperm(len(one), generator=draws) for _ in range(steps * size // len(one) + 1)]
     rows = torch.cat(epochs)
-    optimizer = torch.optim.SGD(
-        net.parameters(), plan["lr"], momentum=plan["momentum"], weight_decay=plan["weight_decay"]
-    )
+    depth = {"0": 2, "2": 1, "4": 0}  # of the perceptron's layers, from the output
+    groups = [
+        {"params": [p], "lr": plan["lr"] / plan.get("factor", 1) ** depth.get(name.split(".")[0], 0)}
+        for name, p in net.named_parameters()
+    ]
+    optimizer = torch.optim.SGD(groups, plan["lr"], momentum=plan["momentum"], weight_decay=plan["weight_decay"])
     for n in range(steps):
         batch = rows[n * size : (n + 1) * size]
         optimizer.zero_grad()
@@ -139,6 +142,16 @@ def test_frozen_layers_stay_and_unused_ones_too(backend):
             assert torch.equal(state[name], before[name]) == kept, name
 
 
+@pytest.mark.parametrize("backend", ["loop", "vmap"])
+def test_lower_layers_may_learn_more_slowly(backend):
+    plans = [dict(plan, factor=factor) for plan, factor in zip(EXPERIMENTS, (3.0, 1.0, 2.6, 10.0))]
+    data = vectors()
+    found = training.Lab(mlp, backend=backend, device="cpu").run(plans, data, steps=15, batch_size=20)
+    for plan, state in zip(plans, found.states):
+        for name, tensor in by_hand(mlp, data, plan, 15, 20, torch.float32).items():
+            assert (state[name] - tensor).abs().max() < 1e-4, (plan, name)
+
+
 def test_stacks_inside_processes_train_the_same():
     data = vectors()
     plans = [dict(plan, seed=n) for n, plan in enumerate(EXPERIMENTS * 4)]
@@ -146,7 +159,7 @@ def test_stacks_inside_processes_train_the_same():
     alone = job_of.run(plans, data, steps=10, batch_size=20)
     placed = [job_of._placed(one) for one in data]
     job = Job(mlp, cross_entropy, torch.device("cpu"), torch.float32, placed, None, 10, 20)
-    found = processes(job, plans, size=3)
+    found = processes(job, [plan | {"factor": 1.0} for plan in plans], size=3)
     for state, (row, other) in zip(alone.states, found, strict=True):
         assert all((state[name] - other[name]).abs().max() < 1e-4 for name in state) and row["train_accuracy"] > 0.5
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tlcore.runtime import same_draws_after
+from tlcore.training.groups import parameter_groups
 from tlcore.training.results import State
 from tlcore.worlds import Dataset
 
@@ -53,8 +54,12 @@ class One:
     def __init__(self, job: Job, plan: Plan) -> None:
         self.job, self.plan, self.data = job, plan, job.sets[plan["data"]]
         self.net, self.orders, self.done = job.models([plan["seed"]])[0], job.order(plan), 0
-        knobs = {name: plan[name] for name in ("lr", "momentum", "weight_decay")}
-        self.optimizer = torch.optim.SGD(self.net.parameters(), **knobs)
+        knobs = {name: plan[name] for name in ("momentum", "weight_decay")}
+        rates = shares(self.net, plan["factor"])
+        parameters = [{"params": [p], "lr": plan["lr"] * rates[name]} for name, p in self.net.named_parameters()]
+        self.optimizer = torch.optim.SGD(
+            parameters if plan["factor"] != 1 else self.net.parameters(), plan["lr"], **knobs
+        )
 
     def step(self) -> None:
         """One step of stochastic gradient descent (after the last one, the last again)."""
@@ -64,6 +69,14 @@ class One:
         self.optimizer.zero_grad(set_to_none=True)
         value.backward()
         self.optimizer.step()
+
+
+def shares(net: nn.Module, factor: float) -> dict[str, float]:
+    """What share of the rate each parameter has when each group of layers has `factor` times less than the next."""
+    if factor == 1:
+        return dict.fromkeys((name for name, _ in net.named_parameters()), 1.0)
+    rates = {id(p): group["lr"] for group in parameter_groups(net, 1.0, factor=factor) for p in group["params"]}
+    return {name: rates[id(p)] for name, p in net.named_parameters()}
 
 
 def loop(job: Job, plans: list[Plan]) -> Done:

@@ -26,7 +26,7 @@ from tlcore.worlds import Dataset
 
 Backend = Literal["auto", "vmap", "processes", "loop"]
 BACKENDS: tuple[Backend, ...] = ("auto", "vmap", "processes", "loop")
-_KNOBS = {"seed": 0, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "data": 0}
+_KNOBS = {"seed": 0, "lr": 0.1, "factor": 1.0, "momentum": 0.9, "weight_decay": 0.0, "data": 0}
 
 
 class Lab:
@@ -83,8 +83,8 @@ class Lab:
         Parameters
         ----------
         experiments
-            Settings out of seed, lr, momentum, weight_decay and data (which dataset); other keys are kept in the
-            rows as they are.
+            Settings out of seed, lr, factor (each layer's rate is that of the next one divided by it, as in
+            `parameter_groups`), momentum, weight_decay and data (which dataset); other keys are kept in the rows.
         data, val
             One dataset for all, or several of one size and shape, chosen by number.
         journal
@@ -157,7 +157,7 @@ def _check_plans(plans: list[Plan], sets: int) -> None:
     for n, plan in enumerate(plans):
         if not 0 <= plan["data"] < sets:
             raise ValueError(f"experiment {n}: data={plan['data']}, but there are {sets} datasets, counted from 0")
-        if not (plan["lr"] > 0 and plan["momentum"] >= 0 and plan["weight_decay"] >= 0):
+        if not (plan["lr"] > 0 and plan["factor"] > 0 and plan["momentum"] >= 0 and plan["weight_decay"] >= 0):
             raise ValueError(
-                f"experiment {n}: lr above 0, momentum and weight_decay from 0 on are accepted; it has {plan}"
+                f"experiment {n}: lr above 0, factor too, momentum and weight_decay from 0 on are accepted: {plan}"
             )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.func import functional_call, stack_module_state, vmap
 
-from tlcore.training.experiment import Done, Job, Plan, figures
+from tlcore.training.experiment import Done, Job, Plan, figures, shares
 from tlcore.training.results import State
 from tlcore.worlds import Dataset
 
@@ -22,12 +22,17 @@ class Stack:
         self.job, self.plans = job, plans
         params, _ = stack_module_state(nets)  # type: ignore[arg-type]
         self.params = {name: tensor.detach() for name, tensor in params.items()}
-        self.trained = [self.params[n].requires_grad_() for n, p in nets[0].named_parameters() if p.requires_grad]
+        names = [name for name, parameter in nets[0].named_parameters() if parameter.requires_grad]
+        self.trained = [self.params[name].requires_grad_() for name in names]
+        rates = [
+            {name: plan["lr"] * share for name, share in shares(nets[0], plan["factor"]).items()} for plan in plans
+        ]
+        self.rates = [Knob([each[name] for each in rates], job) for name in names]
         self.base = nets[0].to("meta")
         self.orders = torch.stack([job.order(plan) for plan in plans], 1)  # (steps, K, B)
         self.inputs, self.targets = _stacked(job)
         self.which = torch.tensor([plan["data"] for plan in plans], device=job.device)[:, None]
-        self.knobs = [Knob(plans, name, job) for name in ("lr", "momentum", "weight_decay")]
+        self.knobs = [Knob([float(plan[name]) for plan in plans], job) for name in ("momentum", "weight_decay")]
         self.losses = vmap(self._loss)
         self.first = [tensor.detach().clone() for tensor in self.params.values()]
         self.rewind()
@@ -49,9 +54,9 @@ class Stack:
         x, y = self.inputs[self.which, rows], self.targets[self.which, rows]
         # No network's loss depends on another's weights, and so the gradient of their sum is everyone's own.
         gradients = torch.autograd.grad(self.losses(self.params, x, y).sum(), self.trained, allow_unused=True)
-        lr, momentum, decay = self.knobs
+        momentum, decay = self.knobs
         with torch.no_grad():
-            for tensor, moving, gradient in zip(self.trained, self.velocity, gradients):
+            for tensor, moving, gradient, lr in zip(self.trained, self.velocity, gradients, self.rates):
                 if gradient is None:  # the loss does not depend on it; torch's optimizers leave it alone too
                     continue
                 momentum.scale(moving).add_(gradient)
@@ -93,8 +98,7 @@ def together(job: Job, plans: list[Plan], tried: Stack | None = None) -> Done:
 class Knob:
     """A setting of each network in a stack: one number where all have the same, which is faster, else a column."""
 
-    def __init__(self, plans: list[Plan], name: str, job: Job) -> None:
-        values = [float(plan[name]) for plan in plans]
+    def __init__(self, values: list[float], job: Job) -> None:
         self.used, self.same = any(values), values[0] if len(set(values)) == 1 else None
         self.column = torch.tensor(values, dtype=job.dtype, device=job.device)
 

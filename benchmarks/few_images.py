@@ -30,14 +30,9 @@ TARGETS = ("automobile", "cat", "horse", "ship")
 WEIGHTS = "cifar10x"
 DATA = Path(os.environ.get("TLCORE_DATA") or Path(__file__).parents[2] / "shared" / "data")
 # labels in all: seeds, epochs for both, batch, epochs of scratch to convergence
-SETTINGS = {100: (3, 100, 32, 300), 500: (3, 60, 32, 200), 5000: (1, 12, 128, 60)}
+SETTINGS = {100: (3, 100, 32, 200), 500: (2, 60, 32, 120), 5000: (1, 12, 128, 50)}
 PLAIN, STRONG = ("crop", "flip"), ("crop", "flip", "colour", "cutout")
-LEVEL = (
-    (1000, 100),
-    (2000, 80),
-    (10_000, 40),
-    (20_000, 30),
-)  # labels, epochs
+LEVEL = ((1000, 60), (2000, 50), (10_000, 25))  # labels, epochs
 ARITHMETIC = training.Arithmetic(bf16=True, channels_last=True)
 
 

@@ -13,7 +13,9 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-_ROOMS = ("anatomy", "grading", "plots", "runtime", "shift", "training", "transfer", "weights", "worlds", "zoo")
+_ROOMS = (
+    "anatomy", "grading", "plots", "runtime", "shift", "text", "training", "transfer", "weights", "worlds", "zoo",
+)  # fmt: skip
 
 __all__ = ["__version__", "device", *_ROOMS]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,6 +20,10 @@ from rich.table import Table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Build, check and grade the course's lessons.")
 console = Console()
+_LM = {"rich_help_panel": "Language models (lm)"}
+_LM_OPTIONS = {
+    "files", "held_out", "vocabulary", "embedding", "hidden", "layers", "bptt", "dropout", "backward", "minutes",
+}  # fmt: skip
 Lessons = Annotated[list[str] | None, typer.Argument(help="Lessons: 2, 02 or part of a name. Default: all.")]
 
 
@@ -162,7 +166,8 @@ def demo(
 
 @app.command()
 def pretrain(
-    data: Annotated[str, typer.Argument(help="cifar10, shapes, imagenet, or another set of images.")],
+    ctx: typer.Context,
+    data: Annotated[str, typer.Argument(help="cifar10, shapes, imagenet, another set of images; or lm.")],
     model: Annotated[str, typer.Option(help="A network of the zoo.")] = "resnet20",
     classes: Annotated[str, typer.Option(help="Train on these classes only, with commas between.")] = "",
     epochs: int = 40,
@@ -177,26 +182,79 @@ def pretrain(
     root: Annotated[Path | None, typer.Option(help="Folder that holds the data; default $TLCORE_DATA.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for weights, card, log, checkpoint.")] = Path("runs"),
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default the best there is.")] = None,
+    files: Annotated[list[str] | None, typer.Option(help="File or pattern to train on.", **_LM)] = None,
+    held_out: Annotated[list[str] | None, typer.Option(help="File or pattern to test on.", **_LM)] = None,
+    vocabulary: Annotated[int, typer.Option(help="Pieces of words.", **_LM)] = 8000,
+    embedding: Annotated[int, typer.Option(help="Width of the embedding.", **_LM)] = 200,
+    hidden: Annotated[int, typer.Option(help="Width of the LSTM.", **_LM)] = 512,
+    layers: Annotated[int, typer.Option(help="Of the LSTM.", **_LM)] = 2,
+    bptt: Annotated[int, typer.Option(help="Steps that gradients go back.", **_LM)] = 70,
+    dropout: Annotated[float, typer.Option(help="Factor on AWD-LSTM's five rates.", **_LM)] = 0.2,
+    backward: Annotated[bool, typer.Option("--backward", help="Read from end to beginning.", **_LM)] = False,
+    minutes: Annotated[float, typer.Option(help="Between two checkpoints.", **_LM)] = 3.0,
 ) -> None:
-    """Train a network of the zoo from scratch; go on where a run was stopped. Under torchrun, in several processes."""
-    import shlex
-    import sys
+    """Train a network of the zoo from scratch; go on where a run was stopped. Under torchrun, in several processes.
 
+    tlcore pretrain lm --root FOLDER trains a language model on a folder of text files; its defaults are 5 epochs,
+    batches of 32 and a largest rate of 0.01, with the schedule stlr.
+    """
     from tlcore.transfer.pretrain import Recipe, parse_classes
     from tlcore.transfer.pretrain import pretrain as train
 
+    given = {
+        key: value for key, value in ctx.params.items() if str(ctx.get_parameter_source(key)).endswith("COMMANDLINE")
+    }
+    if data == "lm":
+        return _pretrain_lm(given, out)
+    if wrong := [key for key in given if key in _LM_OPTIONS]:
+        _fail(f"tlcore pretrain {data}: --{wrong[0].replace('_', '-')} is for lm only")
     recipe = Recipe(
         data, model, parse_classes(classes), epochs, batch_size, lr, weight_decay, schedule, size, seed, arithmetic
     )  # fmt: skip
-    places = {"--root", "--out", "-o", str(root), str(out)}  # of this machine, no part of the recipe
-    command = shlex.join(["tlcore", *(a for a in sys.argv[1:] if a not in places)])
     try:
-        card = train(recipe, out, name=name, root=root, device=device, command=command)
+        card = train(recipe, out, name=name, root=root, device=device, command=_typed(root, out))
     except ValueError as error:
         _fail(str(error))
     for test, accuracy in card["accuracy"].items():
         console.print(f"{card['name']}: {accuracy:.2%} on {test}", soft_wrap=True, highlight=False)
     console.print(f"weights and card: {out / card['name']}.safetensors, .json", soft_wrap=True)
+
+
+def _pretrain_lm(given: dict[str, Any], out: Path) -> None:
+    from dataclasses import fields, replace
+
+    from tlcore.text.pretrain import Recipe, pretrain_folder
+
+    named = {field.name for field in fields(Recipe)}
+    fine = named | _LM_OPTIONS | {"data", "name", "root", "out", "device"}
+    if wrong := [key for key in given if key not in fine]:
+        _fail(f"tlcore pretrain lm: --{wrong[0].replace('_', '-')} is for images only")
+    if "root" not in given:
+        _fail("tlcore pretrain lm: give a folder of text files (.txt, .xz) by --root")
+    more = {key: given[key] for key in ("name", "files", "held_out", "minutes", "device") if key in given}
+    recipe = replace(Recipe(), **{key: value for key, value in given.items() if key in named})
+    try:
+        card = pretrain_folder(given["root"], out, recipe, **more, command=_typed(given["root"], out))
+    except ValueError as error:
+        _fail(str(error))
+    for test, found in card["perplexity"].items():
+        line = f"{card['name']}: perplexity {found['token']:g} a token, {found['word']:g} a word on {test}"
+        console.print(line, soft_wrap=True, highlight=False)
+    console.print(f"weights, card, vocabulary: {out / card['name']}.safetensors, .json, .tokens.json", soft_wrap=True)
+
+
+def _is_typed(ctx: typer.Context, option: str) -> bool:
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _typed(*places: Path | None) -> str:
+    """The command as it was typed, without the folders of this machine, which are no part of the recipe."""
+    import shlex
+    import sys
+
+    left_out = {"--root", "--out", "-o", *map(str, places)}
+    return shlex.join(["tlcore", *(a for a in sys.argv[1:] if a not in left_out)])
 
 
 @app.command()

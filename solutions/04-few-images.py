@@ -20,12 +20,13 @@
 # %%
 import os
 
+os.environ["OMP_NUM_THREADS"] = "1"  # the batches are too small to be shared out; read when torch is imported
+
 import torch
 
 from tlcore import plots, runtime, worlds
 
 plots.use_style()
-torch.set_num_threads(1)  # the batches are too small to be shared out
 photos = runtime.budget() == "full" and "TLCORE_DATA" in os.environ  # or True for photos, False for drawings
 new = ("automobile", "cat", "horse", "ship") if photos else ("crescent", "trapezoid", "L", "heart")
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from tlcore import plots
 from tlcore.runtime import nearest
+from tlcore.shift.threads import one_blas_thread
 from tlcore.transfer.features import FeatureExtractor, Features
 from tlcore.worlds import Dataset
 
@@ -157,6 +158,7 @@ def compare_heads(
     return HeadTable(rows, train.origin, seconds)
 
 
+@one_blas_thread
 def judged(
     head: Any, inputs: str, train: Features, test: Features, y: Features, y_test: Features, seed: int = 0
 ) -> Judged:

@@ -122,3 +122,61 @@ def flipped(text: torch.Tensor) -> torch.Tensor:
     [2, 12, 11, 10]
     """
     return torch.cat([text[:1], text[1:].flip(0)])
+
+
+class Bucketed:
+    """Labelled texts in batches of like length (N, T), filled up with 0; every text once an epoch.
+
+    >>> texts = [torch.full((n,), 5) for n in (9, 2, 8, 3)]
+    >>> [tuple(x.shape) for x, y in Bucketed(texts, torch.arange(4), batch_size=2, shuffle=False)]
+    [(2, 3), (2, 9)]
+
+    Parameters
+    ----------
+    texts, labels
+        Numbers of tokens, a tensor each, and class numbers (N,).
+    shuffle
+        Draw another order each epoch: texts are sorted by length within fifty batches' worth of them, and the batches
+        come in any order. Otherwise all are sorted.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[torch.Tensor],
+        labels: torch.Tensor,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        if batch_size < 1 or len(texts) != len(labels):
+            raise ValueError(f"Bucketed: {len(texts)} texts, {len(labels)} labels, batches of {batch_size}")
+        self.texts, self.labels, self.batch_size, self.shuffle = list(texts), labels, batch_size, shuffle
+        self.draws = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return len(self._sizes())
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for rows in self.order():
+            x = [self.texts[n].long() for n in rows]
+            yield torch.nn.utils.rnn.pad_sequence(x, batch_first=True), self.labels[rows]
+
+    def order(self) -> list[list[int]]:
+        """Rows of each batch of the next epoch."""
+        count, lengths = len(self.texts), torch.tensor([len(text) for text in self.texts])
+        if not self.shuffle:
+            return [part.tolist() for part in lengths.argsort(stable=True).split(self.batch_size)]
+        drawn = torch.randperm(count, generator=self.draws)
+        windows = [part[lengths[part].argsort(stable=True)] for part in drawn.split(50 * self.batch_size)]
+        rows = torch.cat(windows)
+        batches = [part.tolist() for part in rows.split(self._sizes())]
+        return [batches[n] for n in torch.randperm(len(batches), generator=self.draws).tolist()]
+
+    def _sizes(self) -> list[int]:
+        """A single text left over joins the batch before it: batch normalisation cannot learn from one."""
+        whole, rest = divmod(len(self.texts), self.batch_size)
+        sizes = [self.batch_size] * whole + [rest] * (rest > 0)
+        if self.shuffle and whole and rest == 1 and self.batch_size > 1:
+            sizes[-2:] = [self.batch_size + 1]
+        return sizes

@@ -63,4 +63,6 @@ def _single(job: Job, plans: list[Plan], size: int) -> list[tuple[dict[str, Any]
         found = loop(job, plans)
     else:
         found = [one for n in range(0, len(plans), size) for one in together(job, plans[n : n + size])]
-    return [(row, save({name: tensor.cpu().clone() for name, tensor in state.items()})) for row, state in found]
+    return [
+        (row, save({name: tensor.cpu().contiguous().clone() for name, tensor in state.items()})) for row, state in found
+    ]

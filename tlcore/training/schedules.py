@@ -47,7 +47,9 @@ def stlr(steps: int, *, cut_frac: float = 0.1, ratio: float = 32.0) -> Schedule:
     """Slanted triangular rates: a short increase, a long decay (Howard, Ruder 2018, arXiv:1801.06146, eq. 3).
 
     With cut = floor(T cut_frac) and p = t / cut for t < cut, else 1 - (t - cut) / (cut (1 / cut_frac - 1)), the factor
-    on the largest rate is (1 + p (ratio - 1)) / ratio.
+    on the largest rate is (1 + p (ratio - 1)) / ratio. As printed p falls below 0, and the rate with it, where the
+    floor shortens the rise (T = 19: p = -0.89 in the last step); here p ends at 0. Without a whole step there is no
+    rise.
 
     >>> schedule = stlr(100)
     >>> [round(schedule(t), 4) for t in (0, 5, 10, 55, 100)]

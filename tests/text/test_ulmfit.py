@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from tlcore import training
+from tlcore.text import ulmfit
+from tlcore.text.awd_lstm import NONE
+from tlcore.text.batches import Bucketed
+from tlcore.text.classifier import filled_up
+from tlcore.text.fine_tune import lm_groups
+from tlcore.text.train_classifier import plan
+
+TEXTS = ["a cat sat on a mat", "a dog lay on a log"] * 30
+
+
+@pytest.fixture(scope="module")
+def lm() -> ulmfit.LanguageModel:
+    recipe = ulmfit.Recipe(vocabulary=60, embedding=16, hidden=32, epochs=3, batch_size=2, bptt=10)
+    return ulmfit.pretrain_lm(TEXTS, recipe, progress=False)
+
+
+@pytest.fixture
+def net() -> ulmfit.TextClassifier:
+    torch.manual_seed(0)
+    return ulmfit.TextClassifier(ulmfit.AWDLSTM(50, 8, 16, 2), 3, bptt=4).eval()
+
+
+@given(st.integers(1, 400), st.sampled_from([0.05, 0.1, 0.3]), st.sampled_from([2.0, 32.0]))
+@settings(max_examples=60, deadline=None)
+def test_stlr_is_the_papers_formula_at_every_step(steps: int, cut_frac: float, ratio: float) -> None:
+    schedule, cut = training.stlr(steps, cut_frac=cut_frac, ratio=ratio), math.floor(steps * cut_frac)
+    for t in range(steps):
+        if cut:
+            p = t / cut if t < cut else 1 - (t - cut) / (cut * (1 / cut_frac - 1))
+            assert schedule(t) == pytest.approx((1 + max(p, 0) * (ratio - 1)) / ratio)
+        assert 1 / ratio - 1e-12 <= schedule(t) <= 1 + 1e-12
+
+
+def test_pooling_by_hand_with_torchs_lstm(net: ulmfit.TextClassifier) -> None:
+    """Each text alone, unpadded, through nn.LSTM: h_T, the maximum and the mean."""
+    texts = [torch.randint(1, 50, (n,)) for n in (3, 11, 6)]
+    found = net.pooled(filled_up(texts))
+    for row, text in zip(found, texts, strict=True):
+        h = net.body.embedding(text)[:, None]
+        for layer in net.body.lstms:
+            plain = nn.LSTM(layer.input_size, layer.hidden_size)
+            plain.load_state_dict(layer.state_dict())
+            h, _ = plain(h)
+        h = h[:, 0]
+        assert torch.allclose(row, torch.cat([h[-1], h.amax(0), h.mean(0)]), atol=1e-5)
+
+
+def test_filling_up_changes_nothing(net: ulmfit.TextClassifier) -> None:
+    text = torch.randint(1, 50, (5,))
+    long = filled_up([text, torch.randint(1, 50, (23,))])
+    assert torch.allclose(net(long)[0], net(text[None])[0], atol=1e-6)
+    assert torch.isfinite(net(torch.zeros(1, 4, dtype=torch.long))).all()
+
+
+def test_parts_change_the_gradient_and_not_the_features(net: ulmfit.TextClassifier) -> None:
+    x = torch.randint(1, 50, (2, 12))
+    whole = ulmfit.TextClassifier(net.body, 3, bptt=None).eval()
+    assert torch.allclose(net.pooled(x), whole.pooled(x), atol=1e-6)
+    x = torch.arange(1, 13)[None]  # each token once
+    net.pooled(x)[:, 16:].sum().backward()  # maximum and mean
+    reached = net.body.embedding.weight.grad[1:13].abs().sum(1)
+    assert (reached > 0).all()  # every part gets gradients: BPT3C
+    net.zero_grad()
+    net.pooled(x)[:, :8].sum().backward()  # h_T alone: the last part only
+    reached = net.body.embedding.weight.grad[1:13].abs().sum(1)
+    assert (reached[:8] == 0).all()
+    assert (reached[8:] > 0).all()
+    net.zero_grad()
+
+
+def test_last_pooling(net: ulmfit.TextClassifier) -> None:
+    last = ulmfit.TextClassifier(net.body, 3, pooling="last", bptt=4).eval()
+    x = filled_up([torch.randint(1, 50, (n,)) for n in (3, 9)])
+    assert torch.equal(last.pooled(x), net.pooled(x)[:, :8])
+
+
+def test_the_body_is_a_copy_and_its_softmax_stays(lm: ulmfit.LanguageModel) -> None:
+    before = {name: tensor.clone() for name, tensor in lm.net.state_dict().items()}
+    made = ulmfit.train_classifier(lm, TEXTS, [0, 1] * 30, epochs=5, batch_size=4, dropout=0, progress=False)
+    assert all(torch.equal(before[name], tensor) for name, tensor in lm.net.state_dict().items())
+    assert lm.net.bias.requires_grad
+    assert torch.equal(made.nets[0].body.bias, lm.net.bias)
+    assert made.score(TEXTS, [0, 1] * 30) == 1
+    assert len(made.histories[0].epochs) == 5
+    assert made.predict_proba(TEXTS[:7]).sum(1).tolist() == pytest.approx([1.0] * 7)
+
+
+def test_same_seed_same_classifier(lm: ulmfit.LanguageModel) -> None:
+    options = {"epochs": 4, "batch_size": 7, "progress": False, "seed": 3, "device": "cpu"}
+    made = [ulmfit.train_classifier(lm, TEXTS[:20], [0, 1] * 10, **options) for _ in range(2)]
+    assert torch.equal(made[0].predict_proba(TEXTS), made[1].predict_proba(TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "moved"),
+    [
+        ("last", [False, False, False]),
+        ("full", [True, True, True]),
+        ("gradual", [True] * 3),
+        ("chain-thaw", [True] * 3),
+    ],
+)
+def test_what_is_frozen_stays(lm: ulmfit.LanguageModel, unfreeze: str, moved: list[bool]) -> None:
+    made = ulmfit.train_classifier(
+        lm, TEXTS[:24], [0, 1] * 12, epochs=5, batch_size=8, unfreeze=unfreeze, weight_decay=0.1, progress=False
+    )
+    body = made.nets[0].body
+    pairs = [(body.embedding.weight, lm.net.embedding.weight)]
+    pairs += [(a.weight_hh_l0, b.weight_hh_l0) for a, b in zip(body.lstms, lm.net.lstms, strict=True)]
+    assert [not torch.equal(a.cpu(), b.cpu()) for a, b in pairs] == moved
+
+
+def test_gradual_unfreezing_layer_by_layer(lm: ulmfit.LanguageModel) -> None:
+    """After the second epoch the upper LSTM layer has moved, the lower one has not."""
+    options = {"batch_size": 8, "progress": False, "dropout": 0}
+    stopped: list[list[bool]] = []
+    original = training.fit
+
+    def watching(net: nn.Module, *args, **more):
+        ran = original(net, *args, **more)
+        pairs = zip(net.body.lstms, lm.net.lstms, strict=True)
+        stopped.append([not torch.equal(a.weight_hh_l0, b.weight_hh_l0) for a, b in pairs])
+        return ran
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "fit", watching)
+        ulmfit.train_classifier(lm, TEXTS[:24], [0, 1] * 12, epochs=5, device="cpu", **options)
+    assert stopped == [[False, False], [False, True], [True, True], [True, True]]
+
+
+def test_plans() -> None:
+    assert [(p.free, p.epochs) for p in plan("gradual", 4, 6)] == [
+        ((3,), 1),
+        ((2, 3), 1),
+        ((1, 2, 3), 1),
+        ((0, 1, 2, 3), 3),
+    ]
+    assert [(p.free, p.epochs) for p in plan("full", 4, 6)] == [((0, 1, 2, 3), 6)]
+    assert [(p.free, p.epochs) for p in plan("last", 4, 6)] == [((3,), 6)]
+    with pytest.raises(ValueError, match="from 4 on"):
+        list(plan("gradual", 4, 3))
+
+
+def test_two_directions_are_averaged(lm: ulmfit.LanguageModel) -> None:
+    recipe = ulmfit.Recipe(vocabulary=60, embedding=16, hidden=32, epochs=2, batch_size=2, bptt=10, backward=True)
+    other = ulmfit.pretrain_lm(TEXTS, recipe, tokens=lm.tokens, progress=False)
+    options = {"epochs": 4, "batch_size": 8, "progress": False}
+    both = ulmfit.train_classifier([lm, other], TEXTS[:24], [0, 1] * 12, **options)
+    one = ulmfit.train_classifier(lm, TEXTS[:24], [0, 1] * 12, **options)
+    two = ulmfit.train_classifier(other, TEXTS[:24], [0, 1] * 12, **options)
+    mean = (one.predict_proba(TEXTS) + two.predict_proba(TEXTS)) / 2
+    assert torch.allclose(both.predict_proba(TEXTS), mean, atol=1e-6)
+
+
+def test_fine_tuning_reads_on_and_leaves_the_model(lm: ulmfit.LanguageModel) -> None:
+    target = ["a cat lay on a log", "a dog sat on a mat"] * 20
+    before = lm.perplexity(target)
+    tuned = ulmfit.fine_tune_lm(lm, target, epochs=3, batch_size=2, bptt=10, progress=False)
+    assert tuned.perplexity(target) < before == lm.perplexity(target)
+    assert tuned.card["fine_tuned"]["epochs"] == 3
+
+
+def test_discriminative_rates_of_the_language_model(lm: ulmfit.LanguageModel) -> None:
+    groups = training.parameter_groups(lm.net, 1.0, factor=2.6, groups=lm_groups(lm))
+    rate = {id(p): group["lr"] for group in groups for p in group["params"]}
+    lower, upper = (rate[id(layer.weight_hh_l0)] for layer in lm.net.lstms)
+    assert rate[id(lm.net.embedding.weight)] == 1  # the softmax, tied
+    assert rate[id(lm.net.bias)] == 1
+    assert upper == pytest.approx(1 / 2.6)
+    assert lower == pytest.approx(1 / 2.6**2)
+
+
+def test_a_new_vocabulary_starts_from_the_mean(lm: ulmfit.LanguageModel) -> None:
+    texts = ["a bird sang on a mat"] * 20
+    tokens = ulmfit.Tokens.train(texts, 60)
+    moved, known = ulmfit.transfer_vocabulary(lm, tokens)
+    old = lm.net.embedding.weight
+    both = 0
+    for number, piece in enumerate(tokens.pieces(range(len(tokens)))):
+        there = lm.tokens.inner.token_to_id(piece)
+        expected = old.mean(0) if there is None else old[there]
+        both += there is not None
+        assert torch.allclose(moved.net.embedding.weight[number], expected, atol=1e-6)
+    assert known == both > 5
+    same, count = ulmfit.transfer_vocabulary(lm, lm.tokens)
+    assert count == len(lm.tokens)
+    assert same.perplexity(TEXTS) == pytest.approx(lm.perplexity(TEXTS))
+    tuned = ulmfit.fine_tune_lm(lm, texts, tokens=tokens, epochs=2, batch_size=2, bptt=10, progress=False)
+    assert tuned.perplexity(texts) < moved.perplexity(texts)
+
+
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=70), st.integers(1, 9), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_every_text_once_an_epoch_with_its_label(lengths: list[int], size: int, seed: int) -> None:
+    texts = [torch.full((n,), k + 1) for k, n in enumerate(lengths)]
+    batches = Bucketed(texts, torch.arange(len(texts)) + 1, size, seed=seed)
+    for _ in range(2):
+        seen = []
+        rows = list(batches)
+        assert len(rows) == len(batches)
+        for x, y in rows:
+            assert size == 1 or len(x) > 1 or len(texts) == 1
+            for line, label in zip(x, y, strict=True):
+                assert set(line.tolist()) <= {0, int(label)}
+                assert int((line != 0).sum()) == lengths[int(label) - 1]
+            seen += y.tolist()
+        assert sorted(seen) == list(range(1, len(texts) + 1))
+
+
+def test_long_texts_are_cut(lm: ulmfit.LanguageModel) -> None:
+    made = ulmfit.train_classifier(lm, TEXTS[:8], [0, 1] * 4, epochs=4, batch_size=4, max_len=4, progress=False)
+    endings = ["a cat sat on a mat", "a cat sat in no time at all"]
+    one, other = made.predict_proba(endings)
+    assert torch.allclose(one, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"labels": [0] * 8}, "all texts are of class 0"),
+        ({"labels": [0, 2] * 4}, "none of 1"),
+        ({"labels": [-1, 0] * 4}, "from 0 to"),
+        ({"labels": [0, 1]}, "8 texts"),
+        ({"labels": [0.0, 1.0] * 4}, "class number"),
+        ({"labels": [0, 1] * 4, "classes": ("a", "b", "c")}, "none of 2"),
+        ({"unfreeze": "gradually"}, "gradual"),
+        ({"epochs": 2}, "from 4 on"),
+        ({"texts": [""] * 8}, "empty"),
+        ({"texts": ["кошка сидела на ковре"] * 8}, "another script"),
+        ({"pooling": "max"}, "concat"),
+        ({"bptt": 0}, "from 1 on"),
+        ({"lr": 0.0}, "above 0"),
+        ({"lm": []}, "one language model"),
+    ],
+)
+def test_bad_input(lm: ulmfit.LanguageModel, change: dict, says: str) -> None:
+    given = {"lm": lm, "texts": TEXTS[:8], "labels": [0, 1] * 4, "progress": False} | change
+    with pytest.raises(ValueError, match=says):
+        ulmfit.train_classifier(given.pop("lm"), given.pop("texts"), given.pop("labels"), **given)
+
+
+def test_a_loss_that_is_no_number_says_so(lm: ulmfit.LanguageModel) -> None:
+    with pytest.raises(ValueError, match="step"):
+        ulmfit.train_classifier(lm, TEXTS[:8], [0, 1] * 4, lr=1e30, clip=None, epochs=6, progress=False)
+    assert lm.net.dropouts != NONE

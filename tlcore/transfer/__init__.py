@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from tlcore.transfer.adapt import adapt, dan, dann, deep_coral, inverse_decay
 from tlcore.transfer.adversarial import DomainAdversary, dann_strength, reverse_gradient
+from tlcore.transfer.advisor import Advice, Bandwidths, best_bandwidths, recommend
 from tlcore.transfer.alignment import CORAL, Aligned
 from tlcore.transfer.autoencoder import Decoder, autoencoder
 from tlcore.transfer.classifiers import HEADS, HeadTable, Judged, classifier, compare_heads
@@ -21,6 +22,7 @@ from tlcore.transfer.domain_losses import coral_loss, mk_mmd
 from tlcore.transfer.exemplar import exemplar
 from tlcore.transfer.features import FeatureExtractor
 from tlcore.transfer.fine_tune import fine_tune, group_plan
+from tlcore.transfer.grid import Target, Trial, grid
 from tlcore.transfer.heads import find_head, replace_head
 from tlcore.transfer.hierarchical import HierarchicalGLM
 from tlcore.transfer.importance import ImportanceWeighting
@@ -45,7 +47,9 @@ from tlcore.transfer.rotation import rotated, rotation
 from tlcore.transfer.rules import STRATEGIES, TABLES, freeze_or_fine_tune, table_advice, tables
 from tlcore.transfer.scores import leep, logme
 from tlcore.transfer.segment import Segmenter, intersection_over_union, segmenter
+from tlcore.transfer.similarity import similarity
 from tlcore.transfer.slow import Clips, SlowFeatureAnalysis, ego_motion, film, slow_features
+from tlcore.transfer.small import small_net, train_source
 from tlcore.transfer.stages import stages
 from tlcore.transfer.subspace import SubspaceAlignment
 from tlcore.transfer.tca import TCA
@@ -61,7 +65,9 @@ __all__ = [
     "STRATEGIES",
     "TABLES",
     "TCA",
+    "Advice",
     "Aligned",
+    "Bandwidths",
     "Clips",
     "Decoder",
     "DomainAdversary",
@@ -83,10 +89,13 @@ __all__ = [
     "Segmenter",
     "SlowFeatureAnalysis",
     "SubspaceAlignment",
+    "Target",
     "TrAdaBoost",
+    "Trial",
     "adapt",
     "as_plan",
     "autoencoder",
+    "best_bandwidths",
     "bottom_frozen",
     "channel_attention",
     "classifier",
@@ -106,6 +115,7 @@ __all__ = [
     "freeze_or_fine_tune",
     "full",
     "gradual",
+    "grid",
     "group_plan",
     "head_only",
     "intersection_over_union",
@@ -118,15 +128,19 @@ __all__ = [
     "pretrain",
     "procedure",
     "propagate",
+    "recommend",
     "replace_head",
     "reverse_gradient",
     "rotated",
     "rotation",
     "segmenter",
+    "similarity",
     "slow_features",
+    "small_net",
     "stages",
     "table_advice",
     "tables",
     "top",
     "top_patches",
+    "train_source",
 ]

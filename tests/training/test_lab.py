@@ -170,6 +170,18 @@ def test_weights_come_back_from_processes_in_every_type():
     assert found.states[0]["0.weight"].dtype == torch.bfloat16
 
 
+def test_weights_come_back_from_processes_in_every_layout():
+    def make():
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(36, 2)).to(memory_format=torch.channels_last)
+
+    images = worlds.Dataset(torch.randn(20, 3, 5, 5), torch.randint(2, (20,)), ("a", "b"))
+    found = [
+        training.Lab(make, backend=how, device="cpu").run([{"seed": 0}], images, steps=2, batch_size=4).states[0]
+        for how in ("processes", "loop")
+    ]
+    assert all(torch.allclose(found[0][name], tensor, atol=1e-6) for name, tensor in found[1].items())
+
+
 def test_tokens_stay_integers():
     data = worlds.Dataset(
         torch.randint(30, (60, 5), generator=torch.Generator().manual_seed(0)), torch.arange(60) % 2, ("a", "b")

@@ -51,6 +51,6 @@ def train_source(data: Dataset, *, epochs: int = 10, seed: int = 0, progress: bo
     net = small_net(len(data.classes), channels=data.inputs.shape[1], seed=seed)
     training.fit(
         net, data, epochs=epochs, lr=0.1, schedule="one_cycle", batch_size=64, weight_decay=5e-4, seed=seed,
-        progress=progress,
+        arithmetic=training.Arithmetic(channels_last=True), progress=progress,
     )  # fmt: skip
     return net

@@ -31,9 +31,10 @@ photos = runtime.budget() == "full" and "TLCORE_DATA" in os.environ  # or True f
 new = ("automobile", "cat", "horse", "ship") if photos else ("crescent", "trapezoid", "L", "heart")
 
 # %% [markdown]
-# Real photos need the files of CIFAR-10 in the folder `$TLCORE_DATA`. Without them we draw: pictures of shapes, made by
-# the course's package. To be done in a minute we scale everything down, so that a hundred labelled pictures or fewer
-# stand for the 5,000. Each dataset says where it comes from.
+# Real photos need the files of CIFAR-10 in the folder `$TLCORE_DATA`, and time: set `TLCORE_BUDGET=full` as well, or
+# set `photos = True` above. Otherwise we draw: pictures of shapes, made by the course's package. To be done in a minute
+# we scale everything down: a hundred labelled pictures or fewer stand for the 5,000. Each dataset says where it comes
+# from. `probe` is a small part of the test pictures, for what we measure again and again.
 
 # %%
 from functools import cache
@@ -93,6 +94,7 @@ def fresh(seed: int = 0) -> nn.Module:
     return zoo.get_model("resnet20", num_classes=4)
 
 
+# full or half precision, whichever is faster here; learn() uses it
 arithmetic = training.fastest(fresh().to(runtime.device()), few.inputs[:batch].to(runtime.device()))
 scratch = learn(fresh(), few, lr=0.003)
 opening = learn(transfer.replace_head(zoo.get_model("resnet20", weights=weights), 4), few, lr=0.001)
@@ -141,6 +143,7 @@ _ = ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 # Return its mean over the pictures. Write it with tensor operations, since training needs its gradient. Two logits that
 # are equal give log 2 = 0.693, whatever the label. A logit of 1000 is allowed, although $e^{1000}$ is too large for a
 # computer: take the largest logit $m$ of a picture out of the sum, $\log \sum_k e^{z_k} = m + \log \sum_k e^{z_k - m}$.
+# Torch's `cross_entropy` and `nll_loss` are off limits.
 
 
 # %% nbgrader={"grade": false, "grade_id": "entropy", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -270,10 +273,10 @@ print(
 )
 
 # %% [markdown]
-# The network starts not far from the grey line, since it knows nothing. Wherever the squares lie below the circles, it
-# has learned something about the labelled pictures that is not true of others: it *overfits*. A loss above the grey
-# line is worse than to say "I do not know". With 270 thousand weights and a few pictures there are many ways to be
-# right about the few for the wrong reasons.
+# The network starts not far from the grey line, since it knows nothing. Where the squares go on falling and the circles
+# stay or rise, it learns what is true of the labelled pictures only: it *overfits*. A loss above the grey line is worse
+# than to say "I do not know". With 270 thousand weights and a few pictures there are many ways to be right about the
+# few for the wrong reasons.
 #
 # ## 2 · The regular remedies
 #
@@ -441,8 +444,9 @@ small, large = SmallNet(4), fresh()
 [sum(p.numel() for p in net.parameters()) for net in (large, small)]
 
 # %% [markdown]
-# All remedies train for as many epochs as the opening did, except that "whatever" is three times as long. Which will
-# help most? Guess before you run the cell.
+# To regularise we use *weight decay*: each step also makes all weights a little smaller, so that only what the pictures
+# keep asking for stays large. "Whatever" is three times as many epochs, and the last line takes everything together;
+# all others train for as many epochs as the opening did. Which will help most? Guess before you run the cell.
 
 # %%
 my_remedy = None  # one of the names in the next cell
@@ -458,7 +462,7 @@ remedies = {
     "small, decay and shifts, three times as long": learn(deepcopy(small), moving, rounds=3 * epochs, **hard)[-1],
 }
 scores = {name: right(net) for name, net in remedies.items()}
-error = (0.25 / len(test)) ** 0.5  # the standard error of a share near one half
+error = (0.5 / len(test)) ** 0.5  # the standard error of the difference of two shares near one half
 
 # %%
 rows = [[name, f"{right(net, few):.0%}", f"{scores[name]:.0%}"] for name, net in remedies.items()]
@@ -468,9 +472,10 @@ plots.table(rows, ["remedy", "labelled pictures", "test"])
 
 # %% [markdown]
 # The last line is the opening's network, for comparison; none of the remedies reaches it. Which of them helps most
-# depends on the task, and small differences between them mean nothing. What a remedy does is to exclude solutions:
-# smooth ones only, few weights only, only those that do not care where the shape is. That can help, but it brings no
-# new knowledge about the world. More labelled pictures would. We have none, for *these* classes.
+# depends on the task, and small differences mean nothing, all the less as each remedy ran with one seed and one
+# strength. What a remedy does is to exclude solutions: smooth ones only, few weights only, only those that do not care
+# where the shape is. That can help, but it brings no new knowledge about the world. More labelled pictures would. We
+# have none, for *these* classes.
 #
 # ## 3 · Pre-training, in four steps
 #
@@ -520,6 +525,7 @@ plots.table(
 # Return what goes into `net.fc`. The features of a picture must not depend on the other pictures of its batch, so the
 # network has to be in evaluation mode. Leave the network in the mode in which you found it, with nothing about it
 # changed, and return numbers without a gradient. The network may be any one with these names for its layers.
+# `tlcore.transfer` and `tlcore.anatomy` are off limits.
 
 
 # %% nbgrader={"grade": false, "grade_id": "neck", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -615,7 +621,9 @@ def twice(neck, net, images):
 
 
 @checks(
-    "another depth, one channel, another size, one picture alone", points=1, hint="Is anything left of a first call?"
+    "another depth, one channel, another size, one picture alone",
+    points=1,
+    hint="One picture gives one row. And is anything left of a first call?",
 )
 def _():
     net, images = CifarResNet(14, in_channels=1, num_classes=3).eval(), torch.rand(5, 1, 20, 12)
@@ -680,7 +688,8 @@ plots.table([[name, f"{share:.0%}"] for name, share in frozen.items()], ["featur
 # `on_top` does steps 2 and 3: it returns a *copy* of a network with a new last layer `fc` for so many classes, drawn at
 # random, whatever the old one was. The network that it was given stays as it is. `four_steps` does them all, given a
 # function `train(net, data)` that trains a network in place. It returns the network for the target. The number of a
-# dataset's classes is `len(data.classes)`; `net.fc.in_features` is the size of the neck.
+# dataset's classes is `len(data.classes)`; `net.fc.in_features` is the size of the neck. `tlcore.transfer`, which the
+# opening used, is off limits: write it yourself.
 
 
 # %% nbgrader={"grade": false, "grade_id": "steps", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -905,15 +914,16 @@ reached = [right(path[-1]) for path in crosses.values()]
 ours = len(few) * epochs
 plots.table(
     [["our own training", ours], ["pre-training", steps_before], ["ratio", f"{steps_before / ours:,.0f}"]],
-    ["pictures shown", "times"],
+    ["training", "pictures shown"],
 )
 
 # %% [markdown]
 # Second, a network from random weights needs longer. What that brings is in the table of remedies, in the lines with
-# three times the epochs: a gap remains. Once a network knows its labelled pictures by heart, further epochs have
-# nothing to teach. Third, with *more labels* the advantage should shrink. Let us give the small network more and more
-# labelled pictures, always for the same number of steps, and compare it with the logistic regression on frozen
-# features. Where will the curves meet?
+# three times the epochs: a gap remains. Once a network knows its labelled pictures by heart, further epochs teach it
+# little. (The learning rates differ, too: 0.003 from scratch, 0.001 after pre-training, which should not be shaken.)
+# Third, with *more labels* the advantage should shrink. Let us give the small network more and more labelled pictures,
+# always for the same number of steps, and compare it with the logistic regression on frozen features. Where will the
+# curves meet?
 
 # %%
 my_meeting = None  # a number of labelled pictures, or "they do not"
@@ -936,13 +946,15 @@ ax.set(xlabel="labelled pictures", ylabel="accuracy", ylim=(0, 1.02), xticks=siz
 ax.minorticks_off()
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 gaps = [b - a for a, b in zip(*curve.values())]
-print(f"ahead by {gaps[0]:.0%} with {sizes[0]} pictures and {gaps[-1]:.0%} with {sizes[-1]}; you guessed {my_meeting}")
+level = next((f"level with {size} pictures" for size, gap in zip(sizes, gaps) if gap <= 0), "never level here")
+print(f"ahead by {gaps[0]:.0%} with {sizes[0]}, by {gaps[-1]:.0%} with {sizes[-1]}; {level}; you guessed {my_meeting}")
 
 # %% [markdown]
 # Labels are worth most where there are few. The curve of the frozen features begins high and has little left to gain;
-# the other one climbs, given time and labels. So pre-training does not make possible what would otherwise be
-# impossible. It saves labels, and it saves *you* the training. How much it saves depends on how similar X and Y are,
-# and ours are very similar: Lesson 07 asks when it pays.
+# the other one climbs, given time and labels. Labels can do much of what pre-training does. With photos, 100 labels
+# after pre-training were worth about 500 without, and 5,000 about 10,000 (`benchmarks/results/few_images.md`). So it
+# saves labels, and it saves *you* the training. (The two curves also differ in their network.) How much it saves
+# depends on how similar X and Y are, and ours are very similar: Lesson 07 asks when it pays.
 #
 # ## 5 · Where do the networks go?
 #
@@ -1045,7 +1057,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tlcore.grading import Checks
+from tlcore.grading import Checks, remote
 
 checks = Checks("Exercise 5 · Other points", hidden=True, seconds=60)
 
@@ -1056,10 +1068,28 @@ def _():
     checks.close(weights_of(net), [*net[0][0].weight.flatten(), *net[0][0].bias, *net[1].weight.flatten()])
 
 
-@checks("many points, and the same map twice", points=0.5, hint="Is the perplexity 30 where there are enough points?")
+def knob(embed, points):
+    from sklearn.manifold import TSNE
+
+    seen, whole = [], TSNE.fit_transform
+
+    def watched(self, *data, **more):
+        seen.append(float(self.perplexity))
+        return whole(self, *data, **more)
+
+    TSNE.fit_transform = watched
+    try:
+        embed(points)
+    finally:
+        TSNE.fit_transform = whole
+    return seen
+
+
+@checks("the perplexity, and the same map twice", points=0.5, hint="A third of (rows - 1), at most 30; random_state=0.")
 def _():
     rng = checks.rng()
     points = torch.tensor(rng.normal(size=(100, 8)), dtype=torch.float32)
+    checks.close([remote(knob, embed, points[:n])[0] for n in (7, 31, 100)], [2.0, 10.0, 30.0])
     checks.equal(list(np.shape(embed(points[:6]))), [6, 2])
     once, again = (np.asarray(embed(points), dtype=float) for _ in range(2))
     checks.close(once, again, atol=1e-3)
@@ -1215,9 +1245,9 @@ print("your guess for the control:", my_control)
 plots.table([[name, f"{share:.0%}"] for name, share in no_overlap.items()], ["in the space of weights", "overlap"])
 
 # %% [markdown]
-# No overlap, and no overlap in the control either. In a space of so many dimensions, each run walks a short way from
-# where it started, and two random starting points are far apart. So the map shows *where networks started*. Of what
-# they learned it need not say anything.
+# No overlap, and no overlap in the control either. In a space of so many dimensions, an epoch takes a network a short
+# way only, and two random starting points are far apart. So the map shows *where networks started*. Of what they
+# learned it need not say anything.
 #
 # ## 6 · One network in disguise
 #
@@ -1277,13 +1307,16 @@ def _():
 @checks("batch normalisation moves along, all of it", points=0.5, hint="Four numbers per channel.")
 def _():
     expected = block.bn1(block.conv1(x)).detach()[:, order]
-    checks.close(remote(reordered, reorder, block, order, x)[0], expected, atol=1e-4)
+    wrong = {"new channel n is old channel order[n]": block.bn1(block.conv1(x)).detach()[:, order.argsort()]}
+    checks.close(remote(reordered, reorder, block, order, x)[0], expected, atol=1e-4, mistakes=wrong)
 
 
 @checks("the block computes what it did", points=1, hint="conv2 reads the channels in their new order.")
 def _():
     _, out, first = remote(reordered, reorder, block, order, x)
-    checks.close(first, block.conv1.weight.detach()[order])
+    old = block.conv1.weight.detach()
+    wrong = {"new channel n is old channel order[n]": old[order.argsort()], "nothing has moved": old}
+    checks.close(first, old[order], mistakes=wrong)
     checks.close(out, block(x).detach(), atol=1e-4)
 
 
@@ -1384,9 +1417,9 @@ print("your guess:", my_places)
 
 # %% [markdown]
 # Left, in weights, every network that started somewhere else is somewhere else: the disguised one is alone, although it
-# does what seed 0 does. Right, in outputs, the two paths are one, and the pre-trained networks end together, from
-# wherever they set out. (Before training, when the new head answers at random, a cross may lie among the rounds.) And
-# the numbers, again without a map:
+# does what seed 0 does. Right, in outputs, its path and that of seed 0 are one, and the pre-trained networks end
+# together, from wherever they set out. (Before training, when the new head answers at random, a cross may lie among the
+# rounds.) And the numbers, again without a map:
 
 # %%
 pairs = {
@@ -1403,10 +1436,11 @@ plots.table(
 )
 
 # %% [markdown]
-# Among weights all lines read alike, whatever the pair: no overlap. Among outputs they differ, as they should. The
-# network in disguise lies on top of itself, and two seeds of one kind overlap more than crosses and rounds do. (The
-# nearest neighbour of a network is often its own next step, which keeps the shares low.) So *here* the distance between
-# crosses and rounds says something.
+# Among weights all lines read alike: no overlap, or next to none. (The two pre-trained runs start from one body, so
+# their first networks may be neighbours.) Among outputs the lines differ, as they should. The network in disguise lies
+# on top of itself, and two seeds of one kind overlap more than crosses and rounds do. (The nearest neighbour of a
+# network is often its own next step, which keeps the shares low.) So *here* the distance between crosses and rounds
+# says something.
 #
 # How far apart are the networks at the end? For each pair: the share of some test pictures to which they give the same
 # answer, whether right or wrong.

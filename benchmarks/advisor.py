@@ -157,12 +157,11 @@ def main() -> None:
         found = [regret(fitted(make, cells), cells) for cells in parts.values()]
         print(f"| {name}, best thresholds known afterwards | " + " | ".join(f"{value:.1f}" for value in found) + " |")
         figures[f"{name} afterwards"] = [round(value, 2) for value in found]
-    photos = real_cells
     print("\nReal images, cell by cell (accuracies in percent; the advice in brackets, mean of two draws):\n")
     print("| source | target | a class | similarity | " + " | ".join(STRATEGIES) + " | regret |")
     print("| --- | --- | ---: | ---: |" + " ---: |" * (len(STRATEGIES) + 1))
-    for cell in dict.fromkeys((t.source, t.target, t.per_class) for t in photos):
-        same = [t for t in photos if (t.source, t.target, t.per_class) == cell]
+    for cell in dict.fromkeys((t.source, t.target, t.per_class) for t in real_cells):
+        same = [t for t in real_cells if (t.source, t.target, t.per_class) == cell]
         said = {advisor(t) for t in same}
         values = [f"{100 * mean(t.accuracy[s] for t in same):.0f}" for s in STRATEGIES]
         marked = [f"({v})" if s in said else v for s, v in zip(STRATEGIES, values, strict=True)]

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from tlcore import worlds
-from tlcore.text.classifier import filled_up
+from tlcore.text.batches import filled_up
 from tlcore.text.skip_thought import SkipThought, _Triples, sentences, train_skip_thought
 from tlcore.text.tokens import Tokens
 

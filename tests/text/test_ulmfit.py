@@ -11,8 +11,7 @@ from torch import nn
 from tlcore import training
 from tlcore.text import ulmfit
 from tlcore.text.awd_lstm import NONE
-from tlcore.text.batches import Bucketed
-from tlcore.text.classifier import filled_up
+from tlcore.text.batches import Bucketed, filled_up
 from tlcore.text.fine_tune import lm_groups
 from tlcore.text.train_classifier import plan
 

@@ -54,7 +54,7 @@ def test_top_is_the_network_with_its_lower_layers_frozen(source: nn.Sequential, 
     """Trained on maps made beforehand, or by hand with frozen layers: the same network."""
     drawn = [target.pool.subset(per_class=5, seed=1000)]
     runs = _Runs(drawn, [target.test], [0], 12, "cpu")
-    found = runs.transferred(source)["top"][0]
+    found = runs.transferred(source, runs.neck(source))["top"][0]
     torch.manual_seed(0)
     body = copy.deepcopy(source[:-1])
     net = nn.Sequential(*body, nn.Linear(64, 3))

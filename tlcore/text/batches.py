@@ -13,6 +13,8 @@ import torch
 
 from tlcore.text.softmax import IGNORED
 
+PAD = 0
+
 
 class Chunk(NamedTuple):
     """Some steps of a stream."""
@@ -124,6 +126,15 @@ def flipped(text: torch.Tensor) -> torch.Tensor:
     return torch.cat([text[:1], text[1:].flip(0)])
 
 
+def filled_up(texts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Numbers of tokens side by side (N, T), short ones filled up with 0 at their end.
+
+    >>> filled_up([torch.tensor([2, 7]), torch.tensor([2, 8, 9])]).tolist()
+    [[2, 7, 0], [2, 8, 9]]
+    """
+    return torch.nn.utils.rnn.pad_sequence([text.long() for text in texts], batch_first=True, padding_value=PAD)
+
+
 class Bucketed:
     """Labelled texts in batches of like length (N, T), filled up with 0; every text once an epoch.
 
@@ -159,8 +170,7 @@ class Bucketed:
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for rows in self.order():
-            x = [self.texts[n].long() for n in rows]
-            yield torch.nn.utils.rnn.pad_sequence(x, batch_first=True), self.labels[rows]
+            yield filled_up([self.texts[n] for n in rows]), self.labels[rows]
 
     def order(self) -> list[list[int]]:
         """Rows of each batch of the next epoch."""

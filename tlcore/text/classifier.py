@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from tlcore.text.awd_lstm import AWDLSTM, CLASSIFIER, Dropouts, detached
+from tlcore.text.batches import PAD
 
-PAD = 0
 Pooling = Literal["concat", "last"]
 
 
@@ -98,12 +98,3 @@ class TextClassifier(nn.Module):
             state = detached(encoded.state) if self.bptt else encoded.state
             parts.append(encoded.out)
         return torch.cat(parts).transpose(0, 1)
-
-
-def filled_up(texts: list[torch.Tensor]) -> torch.Tensor:
-    """Numbers of tokens side by side (N, T), short ones filled up with 0 at their end.
-
-    >>> filled_up([torch.tensor([2, 7]), torch.tensor([2, 8, 9])]).tolist()
-    [[2, 7, 0], [2, 8, 9]]
-    """
-    return nn.utils.rnn.pad_sequence([text.long() for text in texts], batch_first=True, padding_value=PAD)

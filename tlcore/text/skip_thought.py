@@ -21,8 +21,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from tlcore import runtime, training
-from tlcore.text.batches import Bucketed
-from tlcore.text.classifier import PAD, filled_up
+from tlcore.text.batches import PAD, Bucketed, filled_up
 from tlcore.text.tokens import Tokens, some_text
 from tlcore.training import Arithmetic, History
 
@@ -97,9 +96,8 @@ class SentenceEncoder:
         numbers = [one[:max_len] for one in self.tokens.encode_all(some_text(texts, "transform"), "transform")]
         device, made = self.net.words.weight.device, torch.zeros(len(numbers), self.net.encoder.hidden_size)
         self.net.eval()
-        batches = Bucketed(numbers, torch.zeros(len(numbers), dtype=torch.long), batch_size, shuffle=False)
-        for rows in batches.order():
-            made[rows] = self.net.encode(filled_up([numbers[n] for n in rows]).to(device)).float().cpu()
+        for x, rows in Bucketed(numbers, torch.arange(len(numbers)), batch_size, shuffle=False):
+            made[rows] = self.net.encode(x.to(device)).float().cpu()
         return made
 
 

@@ -13,7 +13,7 @@ from tlcore import runtime, training
 from tlcore.runtime import nearest
 from tlcore.text.awd_lstm import AWDLSTM, CLASSIFIER
 from tlcore.text.batches import Bucketed, flipped
-from tlcore.text.classifier import Pooling, TextClassifier, filled_up
+from tlcore.text.classifier import Pooling, TextClassifier
 from tlcore.text.fine_tune import FACTOR
 from tlcore.text.language_model import LanguageModel
 from tlcore.text.tokens import Tokens, some_text
@@ -56,12 +56,10 @@ class Classifier:
     ) -> torch.Tensor:
         numbers = encoded(texts, tokens, backward, self.max_len, "predict")
         device = net.body.bias.device
-        batches = Bucketed(numbers, torch.zeros(len(numbers), dtype=torch.long), batch_size, shuffle=False)
         made = torch.zeros(len(numbers), len(self.classes))
         net.eval()
-        for rows in batches.order():
-            x = filled_up([numbers[n] for n in rows]).to(device)
-            made[rows] = net(x).float().softmax(1).cpu()
+        for x, rows in Bucketed(numbers, torch.arange(len(numbers)), batch_size, shuffle=False):
+            made[rows] = net(x.to(device)).float().softmax(1).cpu()
         return made
 
 

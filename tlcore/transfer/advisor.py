@@ -13,9 +13,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import torch
 
 from tlcore import plots
 from tlcore.runtime import nearest
+from tlcore.shift.density_ratio import effective_size
 from tlcore.transfer import evidence
 from tlcore.transfer.grid import Trial
 from tlcore.transfer.rules import STRATEGIES, Strategy
@@ -72,8 +74,7 @@ class Advice:
     @property
     def effective(self) -> float:
         """How many equally heavy experiments the weights are worth (Kish)."""
-        weights = np.array([weight for weight, _ in self.experiments])
-        return float(weights.sum() ** 2 / (weights**2).sum())
+        return effective_size(torch.tensor([weight for weight, _ in self.experiments], dtype=torch.float64))
 
     def table(self, rows: int = 8) -> plots.Table:
         """The heaviest experiments: their weight, what they were, and each strategy's accuracy."""
@@ -190,7 +191,7 @@ def recommend(
 
 
 # What best_bandwidths gives for the experiments that come with the package; a test computes it.
-_SHIPPED = Bandwidths(2.5, 0.4)
+_SHIPPED = Bandwidths()
 
 
 def best_bandwidths(

@@ -152,10 +152,15 @@ def compare_heads(
     say_absent(*labels, train.classes, "compare_heads")
     rows += [judged(name, layer, known, new, *labels, seed) for name in heads]
     if pixels:
-        raw = FeatureExtractor(nn.Identity(), "input", pool="flatten", device="cpu")
+        raw = pixel_reader()
         known, new = raw.transform(train), raw.transform(test)
         rows += [judged(name, "pixels", known, new, *labels, seed) for name in pixels]
     return HeadTable(rows, train.origin, seconds)
+
+
+def pixel_reader() -> FeatureExtractor:
+    """Takes the inputs themselves, one row an image."""
+    return FeatureExtractor(nn.Identity(), "input", pool="flatten", device="cpu")
 
 
 @one_blas_thread

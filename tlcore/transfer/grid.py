@@ -118,10 +118,11 @@ def grid(
         run = _Runs(drawn, tests, [seed for _, seed in keys], steps(per_class), device)
         alone = {"scratch": run.scratch(), "raw svm": run.heads("svm", run.raw)}
         for source, net in sources.items():
-            found = alone | run.transferred(net)
+            neck = run.neck(net)
+            found = alone | run.transferred(net, neck)
             for n, (target, seed) in enumerate(keys):
                 accuracy = {strategy: round(float(found[strategy][n]), 4) for strategy in STRATEGIES}
-                like = similarity_of(run.neck(net)[n][0], run.raw[n][0], drawn[n].targets.cpu().numpy())
+                like = similarity_of(neck[n][0], run.raw[n][0], drawn[n].targets.cpu().numpy())
                 trials.append(Trial(source, target, per_class, len(tests[n].classes), seed, round(like, 3), accuracy))
     return trials
 
@@ -151,16 +152,11 @@ class _Runs:
         self.device = runtime.device() if device is None else torch.device(device)
         self.classes = len(tests[0].classes)
         self.raw = [tuple(_flat(_images(part)) for part in pair) for pair in zip(drawn, tests, strict=True)]
-        self._necks: dict[int, list[tuple[np.ndarray, ...]]] = {}
 
     def neck(self, net: nn.Sequential) -> list[tuple[np.ndarray, ...]]:
         """Features of training and test images."""
-        if id(net) not in self._necks:
-            pairs = zip(self.drawn, self.tests, strict=True)
-            self._necks[id(net)] = [
-                tuple(_images(self._through(net[:-1], part)).cpu().numpy() for part in pair) for pair in pairs
-            ]
-        return self._necks[id(net)]
+        pairs = zip(self.drawn, self.tests, strict=True)
+        return [tuple(_images(self._through(net[:-1], part)).cpu().numpy() for part in pair) for pair in pairs]
 
     def heads(self, head: str, features: list[tuple[np.ndarray, ...]]) -> list[float]:
         """Accuracies of a classifier on features, one a training set."""
@@ -175,13 +171,13 @@ class _Runs:
         channels = _images(self.drawn[0]).shape[1]
         return self._train(lambda: small_net(self.classes, channels=channels, seed=torch.initial_seed()), "scratch")
 
-    def transferred(self, net: nn.Sequential) -> dict[str, list[float]]:
-        """The strategies that start from a trained network."""
+    def transferred(self, net: nn.Sequential, neck: list[tuple[np.ndarray, ...]]) -> dict[str, list[float]]:
+        """The strategies that start from a trained network with these features."""
         fixed, free = net[:-3], net[-3:]  # the last convolution, the mean and the head are free in "top"
         maps = [[self._through(fixed, part) for part in parts] for parts in (self.drawn, self.tests)]
         return {
-            "frozen svm": self.heads("svm", self.neck(net)),
-            "frozen softmax": self.heads("softmax", self.neck(net)),
+            "frozen svm": self.heads("svm", neck),
+            "frozen softmax": self.heads("softmax", neck),
             "top": self._train(self._start(free), "top", maps[0], maps[1]),
             "full": self._train(self._start(net), "full"),
             "discriminative": self._train(self._start(net), "discriminative", factor=FACTOR),

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from tlcore.shift.threads import one_blas_thread
-from tlcore.transfer.classifiers import targets
+from tlcore.transfer.classifiers import pixel_reader, targets
 from tlcore.transfer.features import FeatureExtractor
 from tlcore.worlds import Dataset
 
@@ -56,8 +56,7 @@ def similarity(model: nn.Module, data: Dataset, layer: str = "neck", *, seed: in
     """
     labels = targets(data, "similarity")
     neck = FeatureExtractor(model, layer).transform(data)
-    raw = FeatureExtractor(nn.Identity(), "input", pool="flatten", device="cpu").transform(data)
-    return similarity_of(neck, raw, labels, seed=seed)
+    return similarity_of(neck, pixel_reader().transform(data), labels, seed=seed)
 
 
 @one_blas_thread
@@ -78,8 +77,7 @@ def similarity_of(neck: ArrayLike, raw: ArrayLike, labels: ArrayLike, *, seed: i
             f"similarity: {len(counts)} classes, the rarest with {counts.min() if len(counts) else 0} examples; two "
             "classes and two examples of each are needed to cross-validate"
         )
-    rows = np.random.default_rng(seed).permutation(len(y)) if len(y) > MOST else np.arange(len(y))
-    rows, right = _some_of_each(y, rows[:MOST], counts), []
+    rows, right = _some_of_each(y, np.random.default_rng(seed).permutation(len(y))[:MOST]), []
     folds = StratifiedKFold(
         min(FOLDS, int(np.unique(y[rows], return_counts=True)[1].min())), shuffle=True, random_state=seed
     )
@@ -91,7 +89,7 @@ def similarity_of(neck: ArrayLike, raw: ArrayLike, labels: ArrayLike, *, seed: i
     return float(np.clip((right[0] - right[1]) / left, 0, 1))
 
 
-def _some_of_each(y: np.ndarray, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _some_of_each(y: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """The rows, and two of each class that they miss."""
     short = [c for c in np.unique(y) if np.sum(y[rows] == c) < 2]
     return np.unique(np.r_[rows, *(np.flatnonzero(y == c)[:2] for c in short)])

@@ -1,22 +1,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # read when torch is imported: two workers with two threads each wait for each other
+)
 
 import pytest
 
 from tlcore.grading.sandbox import probe
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Small networks on one thread: two processes with two threads each wait for each other, ten times as long."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

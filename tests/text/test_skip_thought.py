@@ -11,8 +11,6 @@ from tlcore.text.batches import filled_up
 from tlcore.text.skip_thought import SkipThought, _Triples, sentences, train_skip_thought
 from tlcore.text.tokens import Tokens
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TEXTS = ["The cat sat. It was warm. It slept.", "A dog ran. It was fast. It barked."] * 20
 
 

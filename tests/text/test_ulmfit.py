@@ -15,13 +15,11 @@ from tlcore.text.batches import Bucketed, filled_up
 from tlcore.text.fine_tune import lm_groups
 from tlcore.text.train_classifier import plan
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TEXTS = ["a cat sat on a mat", "a dog lay on a log"] * 30
 
 
 @pytest.fixture(scope="module")
-def lm(one_thread: None) -> ulmfit.LanguageModel:
+def lm() -> ulmfit.LanguageModel:
     recipe = ulmfit.Recipe(vocabulary=60, embedding=16, hidden=32, epochs=3, batch_size=2, bptt=10)
     return ulmfit.pretrain_lm(TEXTS, recipe, progress=False)
 

@@ -12,8 +12,6 @@ from tlcore import worlds
 from tlcore.text.procrustes import align, procrustes
 from tlcore.text.word2vec import SkipGram, WordVectors, _thinned, neighbours, split_words, train_word2vec
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SMALL = ["the cat drank milk", "a dog ate meat", "the kitten drank milk", "a puppy ate meat"] * 100
 OPTIONS = {"dim": 16, "min_count": 1, "sample": None, "batch_size": 32, "progress": False}
 

@@ -12,8 +12,6 @@ from tlcore.transfer import evidence
 from tlcore.transfer.advisor import _SHIPPED, Bandwidths, best_bandwidths, recommend
 from tlcore.transfer.rules import STRATEGIES
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def trial(per_class: int, similarity: float, target: str = "t", **accuracy: float) -> transfer.Trial:
     known = {s: accuracy.get(s.replace(" ", "_"), 0.1) for s in STRATEGIES}

@@ -14,13 +14,11 @@ from tlcore.transfer.rules import STRATEGIES
 from tlcore.transfer.similarity import similarity_of
 from tlcore.transfer.small import small_net, train_source
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 WORLD = worlds.Shapes(size=16, scale=(0.6, 0.9), shapes=("circle", "star", "L"))
 
 
 @pytest.fixture(scope="module")
-def source(one_thread: None) -> nn.Sequential:
+def source() -> nn.Sequential:
     return train_source(WORLD.sample(3000, seed=1), epochs=8)
 
 

@@ -1,4 +1,4 @@
-"""Transfer for text: language models that are pre-trained, fine-tuned, and made into classifiers.
+"""Transfer for text: word vectors, sentence encoders, and language models that are fine-tuned into classifiers.
 
 >>> from tlcore import text
 >>> recipe = text.ulmfit.Recipe(vocabulary=60, embedding=16, hidden=32, epochs=9, batch_size=2, bptt=10, lr=0.03)
@@ -9,6 +9,6 @@
 
 from __future__ import annotations
 
-from tlcore.text import ulmfit
+from tlcore.text import procrustes, skip_thought, ulmfit, word2vec
 
-__all__ = ["ulmfit"]
+__all__ = ["procrustes", "skip_thought", "ulmfit", "word2vec"]

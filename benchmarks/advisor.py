@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 import torch
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
@@ -106,6 +106,15 @@ def regret(rule: Rule, trials: Sequence[transfer.Trial]) -> float:
     return 100 * mean(trial.regret(rule(trial)) for trial in trials)
 
 
+def above(one: Rule, other: Rule, trials: Sequence[transfer.Trial]) -> tuple[float, float]:
+    """How much more regret one rule has than the other: mean over pairs of source and target, and standard error."""
+    pairs: dict[tuple[str, str], list[float]] = {}
+    for trial in trials:
+        pairs.setdefault((trial.source, trial.target), []).append(trial.regret(one(trial)) - trial.regret(other(trial)))
+    means = [100 * mean(found) for found in pairs.values()]
+    return mean(means), stdev(means) / len(means) ** 0.5
+
+
 def limits(trials: Sequence[transfer.Trial]) -> list[tuple[float, float]]:
     """All thresholds of size and similarity that make a difference on these trials."""
     larges = [*sorted({t.per_class for t in trials}), float("inf")]
@@ -157,6 +166,9 @@ def main() -> None:
         found = [regret(fitted(make, cells), cells) for cells in parts.values()]
         print(f"| {name}, best thresholds known afterwards | " + " | ".join(f"{value:.1f}" for value in found) + " |")
         figures[f"{name} afterwards"] = [round(value, 2) for value in found]
+    apart = {name: above(advisor, fair[name], parts["all"]) for name in TABLES}
+    print("\nThe advisor's regret above a table's, cell by cell, over pairs of source and target (standard error):")
+    print("; ".join(f"{name} {more:+.2f} ({error:.2f})" for name, (more, error) in apart.items()) + ".")
     print("\nReal images, cell by cell (accuracies in percent; the advice in brackets, mean of two draws):\n")
     print("| source | target | a class | similarity | " + " | ".join(STRATEGIES) + " | regret |")
     print("| --- | --- | ---: | ---: |" + " ---: |" * (len(STRATEGIES) + 1))
@@ -171,6 +183,7 @@ def main() -> None:
     last = {
         "regret": figures["advisor"][2],
         "regret_tables": [figures[name][2] for name in TABLES],
+        "above_tables": [[round(value, 2) for value in apart[name]] for name in TABLES],
         "regret_freeze_or_fine_tune": figures["freeze or fine-tune"][2],
         "regret_always_fine_tune": figures["always full"][2],
         "held back, real, all": figures,

@@ -14,6 +14,7 @@ import torch
 
 from tlcore.runtime import nearest
 from tlcore.worlds import Dataset
+from tlcore.worlds.dataset import as_floats
 
 Inputs = torch.Tensor | list[str]
 _DIRECTION_SEED = 97  # of the direction along which `offset` moves vectors
@@ -157,6 +158,6 @@ def _pictures(
     bytes_ = x.dtype == torch.uint8
     if not (bytes_ or x.is_floating_point()):
         raise TypeError(f"kind={kind!r}: the pictures are {x.dtype}; bytes (uint8) or floats from 0 to 1 are accepted")
-    unit = x.float() / 255 if bytes_ else x
+    unit = as_floats(x)
     made = change(unit, level.to(unit).view(-1, 1, 1, 1)).clamp(0, 1)
     return (made * 255).round().to(torch.uint8) if bytes_ else made

@@ -33,6 +33,7 @@ from tlcore.transfer.rules import STRATEGIES, Strategy
 from tlcore.transfer.similarity import similarity_of
 from tlcore.transfer.small import small_net
 from tlcore.worlds import Dataset
+from tlcore.worlds.dataset import as_floats
 
 # Largest rates of stochastic gradient descent with momentum 0.9; found by halving and doubling.
 RATES: Mapping[str, float] = {"scratch": 0.02, "top": 0.03, "full": 0.03, "discriminative": 0.03}
@@ -204,7 +205,7 @@ class _Runs:
     @torch.no_grad()
     def _through(self, body: nn.Module, data: Dataset) -> Dataset:
         body = copy.deepcopy(body).to(self.device).eval()
-        maps = [body(_floats(part).to(self.device)) for part in _images(data).split(1024)]
+        maps = [body(as_floats(part).to(self.device)) for part in _images(data).split(1024)]
         return Dataset(torch.cat(maps), data.targets, data.classes, data.origin)
 
 
@@ -214,9 +215,5 @@ def _images(data: Dataset) -> torch.Tensor:
     return data.inputs
 
 
-def _floats(images: torch.Tensor) -> torch.Tensor:
-    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
-
-
 def _flat(images: torch.Tensor) -> np.ndarray:
-    return _floats(images).flatten(1).cpu().numpy()
+    return as_floats(images).float().flatten(1).cpu().numpy()

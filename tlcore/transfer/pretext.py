@@ -12,6 +12,7 @@ from torch import nn
 
 from tlcore.transfer.taps import tapped, taps, vectors
 from tlcore.worlds import Dataset
+from tlcore.worlds.dataset import as_floats
 
 
 def unlabelled(what: str, images: Any, *, least: int = 2) -> Dataset:
@@ -49,8 +50,7 @@ def neck_width(model: nn.Module, x: torch.Tensor, what: str) -> int:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     where = next((p.device for p in model.parameters()), torch.device("cpu"))
-    x = x.float() / 255 if x.dtype == torch.uint8 else x
-    _, seen = tapped(model, taps(model, ["neck"], what), x[:1].to(where))
+    _, seen = tapped(model, taps(model, ["neck"], what), as_floats(x[:1]).to(where))
     for module, mode in modes:
         module.training = mode
     return vectors(seen["neck"]).shape[1]

@@ -24,6 +24,7 @@ from tlcore.training import History
 from tlcore.transfer.given import Array, rows
 from tlcore.transfer.pretext import Neck, neck_width, unlabelled
 from tlcore.worlds import Dataset
+from tlcore.worlds.dataset import as_floats
 
 
 @dataclass(frozen=True)
@@ -321,7 +322,7 @@ class _FramePairs:
             first = torch.randint(self.motion.shape[1], (len(some),), generator=self.draws)
             some, first = some.to(self.frames.device), first.to(self.frames.device)
             x = torch.stack([self.frames[some, first], self.frames[some, first + 1]], 1)
-            yield (x.float() / 255 if x.dtype == torch.uint8 else x), self.motion[some, first]
+            yield as_floats(x), self.motion[some, first]
 
 
 def _spread(z: torch.Tensor, variance: float, covariance: float) -> torch.Tensor:

@@ -13,6 +13,15 @@ from tlcore.runtime import nearest
 Index = slice | Sequence[int] | torch.Tensor
 
 
+def as_floats(x: torch.Tensor) -> torch.Tensor:
+    """Bytes as shares of 255; floats stay as they are.
+
+    >>> as_floats(torch.tensor([0, 51, 255], dtype=torch.uint8))
+    tensor([0.0000, 0.2000, 1.0000])
+    """
+    return x.float() / 255 if x.dtype == torch.uint8 else x
+
+
 @dataclass(frozen=True, repr=False)
 class Dataset:
     """Labelled inputs in memory.

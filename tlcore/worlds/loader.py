@@ -9,7 +9,7 @@ import torch
 
 from tlcore.runtime import nearest
 from tlcore.worlds.augment import AUGMENTS
-from tlcore.worlds.dataset import Dataset
+from tlcore.worlds.dataset import Dataset, as_floats
 
 Recipe = Sequence[str] | Mapping[str, Mapping[str, Any]]
 
@@ -100,8 +100,7 @@ class Loader:
         for rows in self._mine(order).split(self.batch_size):
             if self.drop_last and len(rows) < self.batch_size:
                 return
-            x = self.inputs[rows]
-            x = x.float() / 255 if x.dtype == torch.uint8 else x
+            x = as_floats(self.inputs[rows])
             for name, options in self.recipe.items():
                 x = AUGMENTS[name](x, self.changes, **options)
             yield (x - self.mean) / self.std, self.data.targets[rows]

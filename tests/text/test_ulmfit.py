@@ -138,6 +138,16 @@ def test_gradual_unfreezing_layer_by_layer(lm: ulmfit.LanguageModel) -> None:
     assert stopped == [[False, False], [False, True], [True, True], [True, True]]
 
 
+def test_every_phase_starts_at_the_full_rate(lm: ulmfit.LanguageModel) -> None:
+    """A schedule has lowered the rates by the end of the phase before."""
+    found = ulmfit.train_classifier(
+        lm, TEXTS, [0, 1] * 30, epochs=5, lr=0.02, schedule="cosine", batch_size=20, progress=False
+    )
+    rates = [epoch.lr for epoch in found.histories[0].epochs]
+    assert rates[:4] == pytest.approx([0.02] * 4)  # three phases of one epoch each, and the first of the last phase
+    assert rates[4] == pytest.approx(0.01)
+
+
 def test_plans() -> None:
     assert [(p.free, p.epochs) for p in plan("gradual", 4, 6)] == [
         ((3,), 1),

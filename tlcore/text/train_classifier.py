@@ -169,7 +169,8 @@ def train_classifier(
         history = History()
         groups = net.groups()
         rates = training.parameter_groups(net, lr, factor=factor, weight_decay=weight_decay, groups=groups)
-        optimizer = torch.optim.AdamW(rates, lr, (0.7, 0.99))
+        largest = [group["lr"] for group in rates]  # the optimizer keeps these very groups, and a schedule lowers them
+        optimizer = torch.optim.AdamW(rates, lr, (0.7, 0.99), fused=True)  # one pass over the weights, not ten
         for phase in plan(unfreeze, len(groups), epochs):
             _thaw(groups, phase.free)
             done = len(history.epochs)
@@ -177,8 +178,8 @@ def train_classifier(
             def note(epoch: Epoch, history: History = history, done: int = done) -> None:
                 history.epochs.append(epoch._replace(epoch=done + epoch.epoch))
 
-            for each, first in zip(optimizer.param_groups, rates, strict=True):
-                each["lr"] = each["initial_lr"] = first["lr"]
+            for group, rate in zip(optimizer.param_groups, largest, strict=True):
+                group["lr"] = group["initial_lr"] = rate
             training.fit(
                 net, train, check, epochs=phase.epochs, optimizer=optimizer, schedule=schedule, clip=clip,
                 patience=patience if phase.last and check is not None else None, arithmetic=arithmetic, device=where,

@@ -14,8 +14,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 _ROOMS = (
-    "anatomy", "grading", "multitask", "plots", "runtime", "shift", "text", "training", "transfer", "weights",
-    "worlds", "zoo",
+    "anatomy", "compress", "grading", "multitask", "plots", "runtime", "shift", "text", "training", "transfer",
+    "weights", "worlds", "zoo",
 )  # fmt: skip
 
 __all__ = ["__version__", "device", *_ROOMS]

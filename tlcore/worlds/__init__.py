@@ -12,7 +12,8 @@ from tlcore.worlds.dataset import Dataset
 from tlcore.worlds.gaussian import Gaussian, TeacherStudent
 from tlcore.worlds.language import Language
 from tlcore.worlds.loader import Loader
+from tlcore.worlds.prose import docstrings
 from tlcore.worlds.real import load
 from tlcore.worlds.shapes import Shapes
 
-__all__ = ["Dataset", "Gaussian", "Language", "Loader", "Shapes", "TeacherStudent", "load"]
+__all__ = ["Dataset", "Gaussian", "Language", "Loader", "Shapes", "TeacherStudent", "docstrings", "load"]

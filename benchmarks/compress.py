@@ -369,7 +369,8 @@ def main() -> None:
         )
     print("\n" + "\n".join(costs.sentences) + "\n\n" + "\n".join(verdicts(figures, found)))
     print(f"\nTraining took {sum(f['cpu_seconds'] for f in figures.values()):.0f} seconds of processor time.\n")
-    chosen = f"{methods.judge.origin}, {len(methods.judge)} images; settings chosen on 5,000 of {methods.rest.origin}, or the usual ones"
+    judged = f"{methods.judge.origin}, {len(methods.judge)} images"
+    chosen = f"{judged}; settings chosen on 5,000 of {methods.rest.origin}, or the usual ones"
     print(json.dumps(figures | {"origin": chosen}))
 
 

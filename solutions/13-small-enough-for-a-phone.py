@@ -1555,8 +1555,9 @@ except ImportError as error:
 # %% [markdown]
 # ## 7 · The whole picture
 #
-# All methods on one network, one task, the same pictures. Some of the harmed networks are trained on for a little (in quick runs none). First the low-rank networks: your two thin layers (70% of the numbers), and trains with
-# half of them.
+# All methods on one network, one task, the same pictures. Some of the harmed networks are trained on for a little (in
+# quick runs none). First the low-rank networks: your two thin layers (70% of the numbers), and trains with half of
+# them.
 
 
 # %%

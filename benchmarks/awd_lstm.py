@@ -64,7 +64,7 @@ def seconds(net: Plain | Ours, vocabulary: int, bf16: bool, device: torch.device
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        float(loss)  # waits for the device
+        float(loss.detach())  # waits for the device
         times.append(time.perf_counter() - start)
     return median(times[1:])
 

@@ -58,7 +58,9 @@ def test_figures_are_those_of_the_networks(trained):
     assert "smaller but slower" in repr(found) and "<table>" in found._repr_html_()
     with pytest.raises(ValueError, match="there are before, slow, wrong"):
         found["svd"]
-    assert len(found.plot()) == 2
+    axes = found.plot()
+    named = [text.get_text() for text in axes[1].get_legend().get_texts()]
+    assert named == ["before", "slow", "wrong"] and len(axes[0].collections) == 3
 
 
 class Flip(nn.Module):

@@ -294,3 +294,13 @@ def test_shares_of_an_epoch_are_all_of_it():
     other = worlds.Loader(data, 4, seed=9)
     other.load_state_dict(ahead.state_dict())
     assert [y.tolist() for _, y in ahead] == [y.tolist() for _, y in other]
+
+
+def test_a_regression_has_no_accuracy():
+    x = torch.linspace(-1, 1, 8)[:, None]
+    column = [(x, x[:, 0])]  # real numbers, one for each row, which argmax over one column might hit
+
+    def squared(out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return nn.functional.mse_loss(out[:, 0], y)
+
+    assert training.evaluate(nn.Identity(), column, loss=squared, device="cpu") == (0.0, None)

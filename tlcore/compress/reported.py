@@ -78,12 +78,13 @@ class Report:
             reached = row.accuracy if row.recovered is None else row.recovered
             if reached is None:
                 raise ValueError("report.plot: no accuracies; give data with labels")
-            colour = plots.COLOURS[index % len(plots.COLOURS)]
+            again, colour = divmod(index, len(plots.COLOURS))
+            style = {"color": plots.COLOURS[colour], "marker": "oDs^v"[again % 5], "label": row.name}
             for ax, x in ((axes[0], row.bytes / 1000), (axes[1], row.seconds[0] * 1000)):
-                ax.scatter(x, reached, color=colour)
-                ax.annotate(row.name, (x, reached), xytext=(4, 4), textcoords="offset points", fontsize=8)
+                ax.scatter(x, reached, **style)
         axes[0].set(xlabel="kilobytes in a file", ylabel="accuracy", xscale="log")
         axes[1].set(xlabel=f"milliseconds for a batch of {self.batches[0]}", xscale="log")
+        axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))  # beside, so that names never lie over each other
         return axes
 
     def _table(self) -> plots.Table:

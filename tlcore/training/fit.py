@@ -168,7 +168,8 @@ def evaluate(
 ) -> tuple[float, float | None]:
     """Mean loss and accuracy of a network in evaluation mode; its mode is put back.
 
-    With `shared`, of the data of all processes that train together, when each holds a part.
+    The accuracy is None where targets are no class numbers (N,) or outputs no scores (N, C). With `shared`, of the data
+    of all processes that train together, when each holds a part.
 
     >>> data = Dataset(torch.eye(3), torch.tensor([0, 1, 2]), ("a", "b", "c"))
     >>> evaluate(nn.Identity(), data, device="cpu")[1]
@@ -206,7 +207,8 @@ class _Sums:
     def add(self, loss: torch.Tensor, out: Any, y: torch.Tensor) -> None:
         self.count += len(y)
         self.loss = self.loss + loss.detach().float() * len(y)
-        self.classes = self.classes and isinstance(out, torch.Tensor) and out.ndim == 2 and y.ndim == 1
+        scores = isinstance(out, torch.Tensor) and out.ndim == 2
+        self.classes = self.classes and scores and y.ndim == 1 and not y.is_floating_point()
         if self.classes:
             self.hits = self.hits + (out.detach().argmax(1) == y).sum()
 

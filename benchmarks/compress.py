@@ -191,12 +191,7 @@ class Methods:
             name: s[name] for name in ("criterion", "of", "sparsity", "scope", "rounds", "epochs", "lr") if name in s
         }
         if "damping" in s:
-
-            def damped(model: nn.Module, rows: Any) -> dict[str, torch.Tensor]:
-                known, found = dict(model.named_parameters()), compress.saliency(model, rows, rows=None, seed=seed)
-                return {name: one + s["damping"] / 2 * known[name].detach().square() for name, one in found.items()}
-
-            how["criterion"] = damped
+            how["curvature"] = {"damping": s["damping"]}
         return compress.prune(
             net, self.batches(s, seed), **how, schedule="one_cycle", arithmetic=ARITHMETIC, seed=seed
         ).model

@@ -55,8 +55,10 @@ READING: dict[str, dict[str, Any]] = {
     "imdb": {"epochs": 2, "lr": 1e-2, "dropout": 0.2, "batch_size": 32},
 }
 # Stage 3, of train_classifier: what is common to a way, and what differs by the number of labels. A small network needs
-# its lower layers to move more than 2.6 lets them.
-ALONE = {"pretrained": False, "unfreeze": "full", "factor": 1.0, "schedule": "one_cycle"}
+# its lower layers to move more than 2.6 lets them; and where there are labels enough for reviews, all at once: on 500
+# (two seeds, reviews held back) 34.6 errors in a hundred by gradual unfreezing, 28.9 by the recipe of scratch.
+ALL_AT_ONCE = {"unfreeze": "full", "factor": 1.0, "schedule": "one_cycle"}
+ALONE = {"pretrained": False, **ALL_AT_ONCE}
 THAWED = {"unfreeze": "gradual", "factor": 1.5, "schedule": "stlr"}
 RECIPES: dict[str, dict[int, dict[str, dict[str, Any]]]] = {
     "trec6": {
@@ -81,12 +83,12 @@ RECIPES: dict[str, dict[int, dict[str, dict[str, Any]]]] = {
         },
         500: {
             "scratch": {"epochs": 15, "batch_size": 16, "lr": 5e-3, "dropout": 0.3},
-            "lm": {"epochs": 10, "batch_size": 32, "lr": 1e-2, "dropout": 0.5},
+            "lm": {**ALL_AT_ONCE, "epochs": 15, "batch_size": 16, "lr": 5e-3, "dropout": 0.3},
         },
         1000: {"scratch": {"epochs": 12, "batch_size": 16, "lr": 5e-3, "dropout": 0.3}},
         5000: {
             "scratch": {"epochs": 8, "batch_size": 32, "lr": 5e-3, "dropout": 0.3},
-            "lm": {"epochs": 6, "batch_size": 32, "lr": 1e-2, "dropout": 0.5},
+            "lm": {**ALL_AT_ONCE, "epochs": 8, "batch_size": 32, "lr": 5e-3, "dropout": 0.3},
         },
     },
 }

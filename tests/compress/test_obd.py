@@ -237,3 +237,22 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"sparsity=1.5.*from 0 to 1.*nearest: 1"):
         optimal_brain_damage(net, [(x, y)], sparsity=1.5)
     assert set(SMALL) <= set(NETS)
+
+
+def test_damping_is_the_curvature_of_a_quadratic_penalty():
+    net, x, y = small_net()
+    found = saliency(net, [(x, y)], method="exact", damping=0.3)
+    for name, weight in ((name, dict(net.named_parameters())[name].detach()) for name in found):
+
+        def penalised(w: torch.Tensor, name: str = name) -> torch.Tensor:
+            return cross_entropy(functional_call(net, {name: w}, (x,)), y) + 0.3 * w.square().sum() / 2
+
+        curved = hessian(penalised)(weight).reshape(weight.numel(), -1).diagonal().view_as(weight)
+        assert torch.allclose(found[name], curved * weight**2 / 2)
+    units = [saliency(net, [(x, y)], of="units", damping=d)["0"] for d in (0.0, 0.3)]
+    assert torch.allclose(units[1] - units[0], torch.full_like(units[0], 0.15))
+    much = optimal_brain_damage(net, [(x, y)], sparsity=0.5, damping=1e9)
+    size = prune(net, [(x, y)], sparsity=0.5, criterion="magnitude")
+    assert all(torch.equal(much.masks[name], size.masks[name]) for name in size.masks)
+    with pytest.raises(ValueError, match="from 0 on"):
+        saliency(net, [(x, y)], damping=-1)

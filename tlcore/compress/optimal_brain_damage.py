@@ -25,6 +25,7 @@ def optimal_brain_damage(
     of: Of = "weights",
     method: Method = "auto",
     samples: int = 100,
+    damping: float = 0.0,
     **options: Any,
 ) -> Pruned:
     """A copy of `model` without the weights or units of least saliency H_kk a_k² / 2.
@@ -44,8 +45,8 @@ def optimal_brain_damage(
     of
         "weights" are set to 0 and held there; "units" (neurons, channels) are taken out: the network becomes smaller
         and faster.
-    method, samples
-        How H_kk is found, see `saliency`.
+    method, samples, damping
+        How H_kk is found, and what is added to it, see `saliency`.
     options
         Of `prune`: rounds, epochs, lr, scope, layers, rows, loss, device, seed, and those of `training.fit`.
 
@@ -59,5 +60,5 @@ def optimal_brain_damage(
     ValueError
         As `prune` and `saliency`.
     """
-    how = {"method": method, "samples": samples}
+    how = {"method": method, "samples": samples, "damping": damping}
     return prune(model, train, val, sparsity=sparsity, criterion="obd", of=of, curvature=how, **options)

@@ -83,7 +83,7 @@ def prune(
     rows
         Of `train`, for the curvature.
     curvature
-        Further options of `saliency`: method, samples.
+        Further options of `saliency`: method, samples, damping.
     lr, loss, options
         Of `training.fit`.
 

@@ -49,6 +49,7 @@ def saliency(
     layers: Sequence[str] | None = None,
     rows: int | None = 1024,
     samples: int = 100,
+    damping: float = 0.0,
     seed: int = 0,
 ) -> dict[str, torch.Tensor]:
     """By how much the mean loss is expected to rise if a weight, or a unit, is removed.
@@ -79,6 +80,10 @@ def saliency(
         Mean over rows, of outputs (N, K) and targets (N,).
     rows
         So many of the data are used; None for all.
+    damping
+        Added to every H_kk. The formula knows the curvature at the weight only; where that is almost 0 a large weight
+        looks as if it cost nothing, though the loss may bend on the way to 0. With 0 the ranking is the paper's; the
+        larger it is, the more it is that by magnitude.
 
     Returns
     -------
@@ -90,9 +95,12 @@ def saliency(
     Raises
     ------
     ValueError
-        For an unknown `of` or `method`, a layer without such weights or units, or data without rows.
+        For an unknown `of` or `method`, a negative `damping`, a layer without such weights or units, or data without
+        rows.
     """
     check_kind("saliency", of)
+    if not damping >= 0:
+        raise ValueError(f"saliency(damping={damping}): from 0 on is accepted, such as 0.05")
     where = next(model.parameters()).device
     some = some_rows(data, rows, where, seed=seed, function="saliency")
     if of == "weights":
@@ -102,17 +110,18 @@ def saliency(
             if method == "backprop":
                 second = backpropagated_diagonal(model, some, loss=loss)  # type: ignore[arg-type]
                 known = dict(model.named_parameters())
-                return {name: second[name] * known[name].detach().square() / 2 for name in names}
+                return {name: (second[name] + damping) * known[name].detach().square() / 2 for name in names}
             problem = of_weights(model, names, loss)
             second = diagonal(problem, some, method, per_row=PER_ROW, samples=samples, seed=seed)
-            return {name: second[name] * problem.point[name].square() / 2 for name in names}
+            return {name: (second[name] + damping) * problem.point[name].square() / 2 for name in names}
     found, alone = inner_units(model, layers, function="saliency")
     if layers is not None and alone:
         path, why = next(iter(alone.items()))
         raise ValueError(f"saliency(of='units'): the units of {path!r} cannot be removed ({why})")
     with untouched(model):
         model.eval()
-        return _of_units(model, found, some, method, loss, samples, seed)
+        second = _of_units(model, found, some, method, loss, samples, seed)
+    return {path: (h + damping) / 2 for path, h in second.items()}  # a gate is 1
 
 
 def _of_units(
@@ -129,10 +138,9 @@ def _of_units(
 
     held = dict(gates)
     with gated(model, found, held):
-        second = diagonal(
+        return diagonal(
             Problem(gates, outputs, loss, row_wise=True), rows, method, per_row=None, samples=samples, seed=seed
         )
-    return {path: h / 2 for path, h in second.items()}
 
 
 def diagonal(

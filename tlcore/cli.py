@@ -212,7 +212,7 @@ def pretrain(
         data, model, parse_classes(classes), epochs, batch_size, lr, weight_decay, schedule, size, seed, arithmetic
     )  # fmt: skip
     try:
-        card = train(recipe, out, name=name, root=root, device=device, command=_typed(root, out))
+        card = train(recipe, out, name=name, root=root, device=device, command=_typed())
     except ValueError as error:
         _fail(str(error))
     for test, accuracy in card["accuracy"].items():
@@ -234,7 +234,7 @@ def _pretrain_lm(given: dict[str, Any], out: Path) -> None:
     more = {key: given[key] for key in ("name", "files", "held_out", "minutes", "device") if key in given}
     recipe = replace(Recipe(), **{key: value for key, value in given.items() if key in named})
     try:
-        card = pretrain_folder(given["root"], out, recipe, **more, command=_typed(given["root"], out))
+        card = pretrain_folder(given["root"], out, recipe, **more, command=_typed())
     except ValueError as error:
         _fail(str(error))
     for test, found in card["perplexity"].items():
@@ -248,13 +248,21 @@ def _is_typed(ctx: typer.Context, option: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _typed(*places: Path | None) -> str:
+def _typed() -> str:
     """The command as it was typed, without the folders of this machine, which are no part of the recipe."""
     import shlex
     import sys
 
-    left_out = {"--root", "--out", "-o", *map(str, places)}
-    return shlex.join(["tlcore", *(a for a in sys.argv[1:] if a not in left_out)])
+    typed, given = ["tlcore"], iter(sys.argv[1:])
+    for word in given:
+        name, equals, _ = word.partition("=")
+        if name in ("--root", "--out") or word.startswith("-o"):
+            if not equals and word in ("--root", "--out", "-o"):
+                next(given, None)
+            typed += ["--root", "FOLDER"] if name == "--root" else []
+        else:
+            typed.append(word)
+    return shlex.join(typed)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from tlcore.anatomy.untouched import untouched
 from tlcore.compress.given import Data, some_rows
 from tlcore.compress.pruned import Pruned, Round
 from tlcore.compress.rewire import take
-from tlcore.compress.units import Units, inner_units
+from tlcore.compress.units import Reader, Units, inner_units
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -96,7 +96,7 @@ class ActivationL1:
     def _hook(self, path: str, its: Units, watched: nn.Module) -> Any:
         def note(module: nn.Module, given: tuple[Any, ...]) -> None:
             if module is watched:  # copies of the network keep the hook
-                self.seen[path] = _by_unit(given[0].abs(), module, its).mean(0).sum()
+                self.seen[path] = _by_unit(given[0].abs(), module, its.count, its.readers[0].repeat).mean(0).sum()
 
         return note
 
@@ -119,17 +119,18 @@ def activity(
     found: dict[str, torch.Tensor] = {}
     handles = []
 
-    def hook(path: str, its: Units) -> Any:
+    def hook(path: str, its: Units, reader: Reader) -> Any:
         def note(module: nn.Module, given: tuple[Any, ...]) -> None:
-            most = _by_unit(given[0].abs(), module, its).amax(0)
+            most = _by_unit(given[0].abs(), module, its.count, reader.repeat).amax(0)
             found[path] = torch.maximum(found[path], most) if path in found else most
 
         return note
 
     try:
         for path, its in units.items():
-            reader = model.get_submodule(its.readers[0].path)
-            handles.append(reader.register_forward_pre_hook(hook(path, its)))
+            for reader in its.readers:  # one may read what another's activation has cut off
+                module = model.get_submodule(reader.path)
+                handles.append(module.register_forward_pre_hook(hook(path, its, reader)))
         with torch.no_grad(), untouched(model):
             model.eval()
             for x, _ in some_rows(data, rows, where, function="activity"):
@@ -194,11 +195,10 @@ def prune_silent(
     return done
 
 
-def _by_unit(x: torch.Tensor, reader: nn.Module, its: Units) -> torch.Tensor:
+def _by_unit(x: torch.Tensor, reader: nn.Module, count: int, repeat: int) -> torch.Tensor:
     """What a reader is given, as (rows and places, units)."""
     if isinstance(reader, nn.Linear):
-        repeat = its.readers[0].repeat
-        return x.reshape(-1, its.count, repeat).transpose(1, 2).reshape(-1, its.count)
+        return x.reshape(-1, count, repeat).transpose(1, 2).reshape(-1, count)
     return x.transpose(0, 1).flatten(1).T
 
 

@@ -103,6 +103,8 @@ def _behind(model: nn.Module, layer: str) -> tuple[str, nn.Module]:
     if len(users) == 1 and isinstance(trace.module(users[0]), NORM):
         at = users[0]
         users = list(at.users)
+        if sum(str(n.target) == str(at.target) for n in trace.graph.nodes if n.op == "call_module") > 1:
+            raise ValueError(f"deeper: {str(at.target)!r} behind {layer!r} is called more than once; cannot be treated")
     act = _activation(trace, users[0]) if len(users) == 1 else None
     if act is None:
         kinds = [type(m).__name__ if (m := trace.module(u)) is not None else trace.label(u) for u in users]

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tlcore import runtime, training
+from tlcore.anatomy.untouched import untouched
 from tlcore.compress.given import check_share
 from tlcore.training import History
 from tlcore.worlds import Dataset, Loader
@@ -204,10 +205,12 @@ def _same_classes(
 ) -> None:
     """One row is enough to see how many classes each side has."""
     probe = Loader(train, 1, shuffle=False) if isinstance(train, Dataset) else train
+    state = train.state_dict() if isinstance(train, Loader) else None
     x = next(iter(probe))[0][:1].to(where)
-    was = student.training
-    mine = student.eval()(x).shape[-1]
-    student.train(was)
+    if state is not None:
+        train.load_state_dict(state)  # the probe took one order
+    with untouched(student):
+        mine = student.eval()(x).shape[-1]
     theirs = [teacher(x).shape[-1] for teacher in soft.teachers]
     wrong = [count for count in theirs if count != mine]
     if wrong:

@@ -125,7 +125,7 @@ def export(
                 # The optimiser folds a float32 batch normalisation into a 16-bit convolution and so mixes their types.
                 plain = not any(isinstance(module, Half) for module in model.modules())
                 torch.onnx.export(program, (example,), path, external_data=False, verbose=False, optimize=plain)
-            run = load(path)
+            run = load(path, format=kind)
         except Exception as error:  # whatever the user's layers meet there
             text = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ValueError(f"export({path.name}): this {type(model).__name__} cannot be exported: {text}") from error
@@ -138,7 +138,7 @@ def export(
     return Exported(path, kind, batch, seen, run)
 
 
-def load(path: str | Path) -> Callable[[torch.Tensor], Any]:
+def load(path: str | Path, *, format: Format | None = None) -> Callable[[torch.Tensor], Any]:
     """What an exported file computes, as a function of a batch (N, ...).
 
     Raises
@@ -147,10 +147,11 @@ def load(path: str | Path) -> Callable[[torch.Tensor], Any]:
         For another kind of file, or if onnxruntime is missing.
     """
     path = Path(path)
-    if path.suffix == SUFFIXES["torch"]:
+    kind = format or next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
+    if kind == "torch":
         module = torch.export.load(path).module()
         return lambda x: module(x)
-    if path.suffix != SUFFIXES["onnx"]:
+    if kind != "onnx":
         raise ValueError(f"load({path.name!r}): files that end in .pt2 or .onnx are accepted")
     (runtime,) = _need("onnxruntime")
     has = runtime.get_available_providers()

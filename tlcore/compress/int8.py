@@ -21,6 +21,7 @@ from torch import nn
 from tlcore.anatomy.layers import check_model, kind_of, parts
 from tlcore.compress.half import Half
 from tlcore.worlds import Dataset
+from tlcore.worlds.dataset import as_floats
 
 DYNAMIC = (nn.Linear, nn.LSTM, nn.GRU)
 
@@ -67,12 +68,13 @@ def int8(model: nn.Module, *, data: Dataset | torch.Tensor | None = None, batch_
     check_model(model, "int8")
     net = copy.deepcopy(model.model if isinstance(model, Half) else model).cpu().float().eval()
     if data is None:
-        _said(net)
+        _said(net, "give data= for convolutions", set(DYNAMIC))
         ao = _torch_ao("torch.ao.quantization")
         with _quiet():
             # it replaces children only, so that a single layer has to be one
             return ao.quantize_dynamic(nn.Sequential(net), set(DYNAMIC), dtype=torch.qint8)[0]  # type: ignore[no-any-return]
-    inputs = data.inputs if isinstance(data, Dataset) else data
+    inputs: Any = data.inputs if isinstance(data, Dataset) else data
+    inputs = as_floats(inputs) if isinstance(inputs, torch.Tensor) else inputs
     if not isinstance(inputs, torch.Tensor) or not len(inputs):
         raise TypeError(f"int8(data={type(data).__name__}): a tensor or a Dataset with at least one input is accepted")
     fx, ao = _torch_ao("torch.ao.quantization.quantize_fx"), _torch_ao("torch.ao.quantization")
@@ -85,23 +87,25 @@ def int8(model: nn.Module, *, data: Dataset | torch.Tensor | None = None, batch_
             raise ValueError(f"int8(data=…): torch.fx cannot trace this network ({text}); leave out data") from error
         for batch in inputs.split(batch_size):
             watched(batch.cpu())
-        return fx.convert_fx(watched)  # type: ignore[no-any-return]
+        made = fx.convert_fx(watched)
+    _said(made, "torch has no 8-bit layer of that kind", set())
+    return made  # type: ignore[no-any-return]
 
 
-def _said(net: nn.Module) -> None:
+def _said(net: nn.Module, why: str, treated: set[Any]) -> None:
     """Name the layers that stay as they are."""
     owners = [(path, module) for path, module, layer in parts(net) if any(p.ndim > 1 for p in module.parameters(layer))]
     left = [
-        f"{path or 'the model itself'!r} ({kind_of(module)})" for path, module in owners if type(module) not in DYNAMIC
+        f"{path or 'the model itself'!r} ({kind_of(module)})" for path, module in owners if type(module) not in treated
     ]
-    if len(left) == len(owners):
+    if treated and len(left) == len(owners):
         raise ValueError(
             f"int8: no dense or recurrent layer, so nothing can be done without data; there are {', '.join(left[:6])}: "
             "give data= for convolutions"
         )
     if left:
         shown = ", ".join(left[:6]) + (f" and {len(left) - 6} more" if len(left) > 6 else "")
-        warnings.warn(f"int8: left alone in float32: {shown}; give data= for convolutions", stacklevel=3)
+        warnings.warn(f"int8: left alone in float32: {shown}; {why}", stacklevel=3)
 
 
 def _torch_ao(name: str) -> Any:

@@ -13,6 +13,7 @@ from tlcore.compress.measure import evaluated, latencies, macs, paired_ratio, pa
 from tlcore.compress.reported import Report, Row
 from tlcore.compress.verdict import accuracy_sentence, cost_sentence
 from tlcore.worlds import Dataset, Loader
+from tlcore.worlds.dataset import as_floats
 
 Network = nn.Module | Exported
 Data = Dataset | Iterable[tuple[Any, Any]] | torch.Tensor
@@ -85,8 +86,7 @@ def report(
     inputs = _inputs(data, device)
     with evaluated(*networks.values(), *later.values()), torch.no_grad():
         times = [_timed(networks, _rows(inputs, batch), runs, device) for batch in batches]
-        hits = {name: _hits(net, data, batch_size, device) for name, net in networks.items()}
-        hits_later = {name: _hits(net, data, batch_size, device) for name, net in later.items()}
+        hits, hits_later = _hits([networks, later], data, batch_size, device)
         rows = [
             Row(
                 name, None if isinstance(net, Exported) else parameters(net), _bytes(net), _macs(net, inputs),
@@ -134,7 +134,7 @@ def _same_device(networks: Mapping[str, Network]) -> torch.device:
 def _inputs(data: Data, device: torch.device) -> torch.Tensor:
     first = data if isinstance(data, torch.Tensor) else None
     if isinstance(data, Dataset):
-        first = data.inputs if isinstance(data.inputs, torch.Tensor) else None
+        first = as_floats(data.inputs) if isinstance(data.inputs, torch.Tensor) else None
     elif first is None:
         first = next(iter(data), (None,))[0]  # type: ignore[call-overload]
     if not isinstance(first, torch.Tensor) or not len(first):
@@ -153,20 +153,30 @@ def _timed(nets: Mapping[str, Network], x: torch.Tensor, runs: int, device: torc
     return dict(zip(nets, latencies(calls, runs=runs, device=device)))
 
 
-def _hits(net: Network, data: Data, size: int, device: torch.device) -> torch.Tensor | None:
-    """Whether each image is classified rightly (N,); None where there are no classes."""
+def _hits(groups: list[Mapping[str, Network]], data: Data, size: int, device: torch.device) -> list[dict[str, Any]]:
+    """Whether each image is classified rightly (N,), by group and name; None where there are no classes.
+
+    One pass over the data for all networks: a loader that shuffles or augments draws anew each time.
+    """
     if isinstance(data, torch.Tensor):
-        return None
-    fixed = net.batch if isinstance(net, Exported) else None
-    batches: Any = Loader(data, fixed or size, shuffle=False) if isinstance(data, Dataset) else data
-    found = []
-    for x, y in batches:
-        short = (fixed or len(x)) - len(x)  # of the last batch, for a file of one batch size
-        out = net(_rows(x, len(x) + short).to(device))
-        if not isinstance(out, torch.Tensor) or out.ndim != 2 or y.ndim != 1 or y.is_floating_point():
-            return None
-        found.append(out[: len(x)].argmax(1).cpu() == y.cpu())
-    return torch.cat(found) if found else None
+        return [dict.fromkeys(nets) for nets in groups]
+    found: list[dict[str, Any]] = [{name: [] for name in nets} for nets in groups]
+    for x, y in Loader(data, size, shuffle=False) if isinstance(data, Dataset) else data:
+        for nets, hits in zip(groups, found, strict=True):
+            for name, net in nets.items():
+                out = _answers(net, x.to(device))
+                if not isinstance(out, torch.Tensor) or out.ndim != 2 or y.ndim != 1 or y.is_floating_point():
+                    hits[name] = None
+                elif hits[name] is not None:
+                    hits[name].append(out.argmax(1).cpu() == y.cpu())
+    return [{name: torch.cat(one) if one else None for name, one in hits.items()} for hits in found]
+
+
+def _answers(net: Network, x: torch.Tensor) -> Any:
+    """Outputs for x (N, ...); a file of one batch size gets parts of that size, the last one filled up."""
+    if not isinstance(net, Exported) or net.batch is None:
+        return net(x)
+    return torch.cat([net(_rows(part, net.batch))[: len(part)] for part in x.split(net.batch)])
 
 
 def _mean(hits: torch.Tensor | None) -> float | None:

@@ -34,8 +34,9 @@ POOL = (
 )  # fmt: skip
 FUNCTIONS = {
     torch.relu, F.relu, F.relu6, F.leaky_relu, F.elu, F.gelu, F.silu, torch.sigmoid, torch.tanh, F.sigmoid, F.tanh,
-    F.dropout, F.dropout2d, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.relu_,
+    F.dropout, F.dropout2d, torch.relu_,
 }  # fmt: skip
+POOLING = {F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d}  # where units lie flat: over them
 METHODS = {"relu", "relu_", "sigmoid", "tanh", "contiguous"}
 
 
@@ -206,7 +207,7 @@ def _passes(node: fx.Node, module: nn.Module | None, flat: bool) -> bool | None:
     if module is not None:
         if isinstance(module, nn.Flatten):
             return True if (module.start_dim, module.end_dim) in ((1, -1), (1, 3)) else None
-        return flat if isinstance(module, (*ELEMENTWISE, *POOL)) else None
+        return flat if isinstance(module, ELEMENTWISE) or (isinstance(module, POOL) and not flat) else None
     name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
     if name == "flatten":
         return True if options in ([1], [1, -1]) else None
@@ -215,5 +216,7 @@ def _passes(node: fx.Node, module: nn.Module | None, flat: bool) -> bool | None:
         spatial = isinstance(places, (tuple, list)) and sorted(places) in ([2, 3], [-2, -1])
         keeps = len(options) > 1 and bool(options[1])
         return (not keeps) if spatial else None
+    if node.target in POOLING:
+        return None if flat else False
     known = name in METHODS if node.op == "call_method" else node.target in FUNCTIONS
     return flat if known else None

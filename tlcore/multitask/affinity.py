@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from tlcore import plots
+from tlcore.anatomy.untouched import untouched
 from tlcore.multitask.batches import Loss, TaskBatches, Tasks, check_heads, check_tasks, default_loss, outputs
 from tlcore.multitask.fit import evaluate, fit
 from tlcore.multitask.gradients import task_gradients
@@ -57,7 +58,7 @@ def lookahead_affinity(
         For data that `multitask.fit` would refuse, a model that shares no parameters, or numbers out of range.
     """
     check_tasks(data, model, "lookahead_affinity", "data")
-    shared = model.shared_parameters()
+    shared = [p for p in model.shared_parameters() if p.requires_grad]
     if not shared:
         raise ValueError(
             f"lookahead_affinity: {type(model).__name__} shares no parameters, so no task can help another"
@@ -67,8 +68,6 @@ def lookahead_affinity(
             f"lookahead_affinity(lr={lr}, batches={batches}): lr above 0 and batches from 1 on are accepted"
         )
     measure = {task: (losses or {}).get(task, default_loss) for task in data}
-    was = model.training
-    model.eval()
 
     def values(batch: Any) -> torch.Tensor:
         made = outputs(model, batch)
@@ -76,20 +75,21 @@ def lookahead_affinity(
 
     total, seen = torch.zeros(len(data), len(data)), 0
     source = TaskBatches(data, batch_size, seed=seed, device=shared[0].device)
-    for batch in islice(source, batches):
-        if not seen:
-            check_heads(model, batch, data, "lookahead_affinity")
-        before = values(batch)
-        for number, row in enumerate(task_gradients(before, shared)):
-            kept = [p.detach().clone() for p in shared]
-            with torch.no_grad():
-                for p, part in zip(shared, row.split([p.numel() for p in shared]), strict=True):
-                    p.sub_(lr * part.view_as(p))
-                total[number] += (1 - values(batch) / before.detach()).cpu()
-                for p, old in zip(shared, kept, strict=True):
-                    p.copy_(old)
-        seen += 1
-    model.train(was)
+    with untouched(model):
+        model.eval()
+        for batch in islice(source, batches):
+            if not seen:
+                check_heads(model, batch, data, "lookahead_affinity")
+            before = values(batch)
+            for number, row in enumerate(task_gradients(before, shared)):
+                kept = [p.detach().clone() for p in shared]
+                with torch.no_grad():
+                    for p, part in zip(shared, row.split([p.numel() for p in shared]), strict=True):
+                        p.sub_(lr * part.view_as(p))
+                    total[number] += (1 - values(batch) / before.detach()).cpu()
+                    for p, old in zip(shared, kept, strict=True):
+                        p.copy_(old)
+            seen += 1
     return TaskMatrix(tuple(data), total / seen, "lookahead affinity: share of the loss that one step takes away")
 
 
@@ -131,6 +131,7 @@ def transfer_matrix(
     train: Tasks,
     val: Tasks,
     *,
+    epochs: int,
     seeds: Iterable[int] = range(5),
     **options: Any,
 ) -> TransferMatrix:
@@ -154,6 +155,9 @@ def transfer_matrix(
     make
         Builds a network for some tasks; torch was seeded before. The trunk is the same alone and together, so a task
         alone has it for itself.
+    epochs
+        Passes through the largest task. Every run, alone or together, takes as many steps as these: a task must not
+        gain only because a larger partner makes its training longer.
     seeds
         Of the network and of its batches.
     options
@@ -172,10 +176,18 @@ def transfer_matrix(
     if missing := [task for task in tasks if task not in val]:
         raise ValueError(f"transfer_matrix(val=…): no data for task {missing[0]!r}, which is trained")
 
+    kept = {name: options[name] for name in ("sampling",) if name in options}
+    length = {
+        some: len(TaskBatches({task: train[task] for task in some}, options.get("batch_size", 64), **kept))
+        for some in [*((task,) for task in tasks), *combinations(tasks, 2)]
+    }
+    steps = epochs * max(length.values())  # for all alike: a partner must not help by longer training
+
     def run(chosen: Sequence[str], seed: int) -> dict[str, float]:
         torch.manual_seed(seed)
         model = copy.deepcopy(make(chosen))
-        fit(model, {task: train[task] for task in chosen}, seed=seed, progress=False, **options)
+        data, long = {task: train[task] for task in chosen}, max(1, round(steps / length[tuple(chosen)]))
+        fit(model, data, epochs=long, seed=seed, progress=False, **options)
         found = evaluate(model, {task: val[task] for task in chosen})
         for task, (_, accuracy) in found.items():
             if accuracy is None:

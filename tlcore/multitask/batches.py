@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch.nn import functional as F
 
+from tlcore.anatomy.untouched import untouched
 from tlcore.multitask.model import MultiTask
 from tlcore.runtime import nearest
 from tlcore.worlds import Dataset, Loader
@@ -111,7 +112,13 @@ def default_loss(out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     0.6931
     """
     if y.is_floating_point():
-        return F.mse_loss(out.squeeze(-1) if out.ndim == y.ndim + 1 else out, y)
+        out = out.squeeze(-1) if out.ndim == y.ndim + 1 else out
+        if out.shape != y.shape:  # torch would broadcast
+            raise ValueError(
+                f"default_loss: outputs {tuple(out.shape)} and targets {tuple(y.shape)}; equal shapes are accepted: "
+                "give the head as many outputs as a target has numbers, or losses= of your own"
+            )
+        return F.mse_loss(out, y)
     return F.cross_entropy(out, y)
 
 
@@ -142,11 +149,9 @@ def check_tasks(tasks: Tasks, model: MultiTask, what: str, argument: str) -> Non
 
 def check_heads(model: MultiTask, batch: Batch, tasks: Tasks, what: str) -> None:
     """Whether every head has an output for each class of its task."""
-    was = model.training
-    model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), untouched(model):
+        model.eval()
         made = outputs(model, {task: (x[:1], y[:1]) for task, (x, y) in batch.items()})
-    model.train(was)
     for task, out in made.items():
         data = tasks[task]
         if data.targets.is_floating_point() or data.targets.ndim > 1:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from tlcore import plots
+from tlcore.anatomy.untouched import untouched
 from tlcore.multitask.batches import Loss, TaskBatches, Tasks, check_heads, check_tasks, default_loss, outputs
 from tlcore.multitask.gradients import task_gradients
 from tlcore.multitask.matrix import TaskMatrix
@@ -66,7 +67,7 @@ def gradient_conflict(
         For data that `multitask.fit` would refuse, or a model that shares no parameters.
     """
     check_tasks(data, model, "gradient_conflict", "data")
-    shared = model.shared_parameters()
+    shared = [p for p in model.shared_parameters() if p.requires_grad]
     if not shared:
         raise ValueError(
             f"gradient_conflict: {type(model).__name__} shares no parameters, so no gradients can conflict"
@@ -74,12 +75,11 @@ def gradient_conflict(
     where = shared[0].device
     batch = next(iter(TaskBatches(data, batch_size, seed=seed, device=where)))
     check_heads(model, batch, data, "gradient_conflict")
-    was = model.training
-    model.eval()
-    made = outputs(model, batch)
     measure = {task: (losses or {}).get(task, default_loss) for task in batch}
-    rows = task_gradients(torch.stack([measure[task](made[task], y) for task, (_, y) in batch.items()]), shared)
-    model.train(was)
+    with untouched(model):
+        model.eval()
+        made = outputs(model, batch)
+        rows = task_gradients(torch.stack([measure[task](made[task], y) for task, (_, y) in batch.items()]), shared)
     norms = rows.norm(dim=1)  # (T,)
     lengths = (norms[:, None] * norms).clamp(min=1e-30)
     squares = (norms.square()[:, None] + norms.square()).clamp(min=1e-30)

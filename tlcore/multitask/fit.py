@@ -108,7 +108,7 @@ def fit(
     else:
         steps = optimizer([*shared, *own])
     if parameters := list(balance.parameters()):
-        steps.add_param_group({"params": parameters, "lr": lr, "weight_decay": 0.0})
+        steps.add_param_group({"params": parameters, "weight_decay": 0.0})
     rates = torch.optim.lr_scheduler.LambdaLR(steps, SCHEDULES[schedule](epochs * len(batches)))
     history = Histories({task: History() for task in train})
     history.settings = {"rule": type(balance).__name__, "seed": seed, "common_inputs": batches.common}
@@ -117,7 +117,8 @@ def fit(
         training.training_mode(model)
         for batch in batches:
             steps.zero_grad(set_to_none=True)
-            batch = {task: (way.images(x), y) for task, (x, y) in batch.items()} if not batches.common else batch
+            views = {id(x): way.images(x) for x, _ in batch.values()}  # common inputs stay one tensor
+            batch = {task: (views[id(x)], y) for task, (x, y) in batch.items()}
             with way.context(where):
                 made = outputs(model, batch)
                 values = torch.stack([measure[task](made[task], y).float() for task, (_, y) in batch.items()])

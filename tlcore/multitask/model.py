@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -131,6 +131,17 @@ class MultiTaskModel(MultiTask):
         return {task: self.heads[task](part) for task, part in zip(asked, features, strict=True)}
 
 
+def check_names(heads: Iterable[Any], function: str) -> None:
+    """Tasks name modules, and torch has names of its own."""
+    for task in heads:
+        if not isinstance(task, str) or not task or "." in task or hasattr(nn.ModuleDict(), task):
+            better = f"{task}_task".replace(".", "_")
+            raise ValueError(
+                f"{function}(heads=…): a task cannot be called {task!r}; a text without dots is accepted that is no "
+                f"name of torch's own, such as {better!r}"
+            )
+
+
 def made_heads(heads: Heads, width: int | None, trunk: nn.Module, seed: int, function: str) -> nn.ModuleDict:
     """Heads as modules; linear ones are drawn from U(-b, b) with b = 1 / sqrt(F), as torch draws them.
 
@@ -140,6 +151,7 @@ def made_heads(heads: Heads, width: int | None, trunk: nn.Module, seed: int, fun
     if not isinstance(heads, Mapping) or not heads:
         raise ValueError(f"{function}(heads={heads!r}): a head for at least one task is needed, such as {{'a': 10}}")
     made, like = nn.ModuleDict(), next(iter(trunk.parameters()), torch.zeros(()))
+    check_names(heads, function)
     for number, (task, head) in enumerate(heads.items()):
         if isinstance(head, nn.Module):
             made[task] = head

@@ -12,7 +12,7 @@ from itertools import combinations
 import torch
 from torch import nn
 
-from tlcore.multitask.model import Heads, MultiTask, Outputs, made_heads
+from tlcore.multitask.model import Heads, MultiTask, Outputs, check_names, made_heads
 from tlcore.multitask.neck import features_of
 
 
@@ -97,6 +97,7 @@ def trunks(make: Callable[[], nn.Module], heads: Heads, function: str) -> nn.Mod
     """
     if not callable(make) or isinstance(make, nn.Module):
         raise TypeError(f"{function}(make=…): give a function that builds a trunk, since each task needs its own")
+    check_names(heads, function)
     made = nn.ModuleDict({task: make() for task in heads})
     shapes = {task: [tuple(p.shape) for p in trunk.parameters()] for task, trunk in made.items()}
     if any(shape != next(iter(shapes.values())) for shape in shapes.values()):

@@ -63,7 +63,7 @@ def teacher_map(
         Inputs (30 numbers by default) of each task, each task its own.
     teacher, hidden
         Hidden units of the teachers and of the student for both tasks; a single one has half as many, so two of them
-        have as many weights, but for the biases of the outputs.
+        have as many weights, but for half of those of the outputs.
 
     Raises
     ------
@@ -94,11 +94,12 @@ def teacher_map(
     together = accuracy(hidden, [0, 1])
     alone = {units: [accuracy(units, [task]) for task in (0, 1)] for units in (hidden // 2, hidden)}
     trials = []
+    cost = round((features + 1) / (features + 2), 3)  # of two with half the units and one output, as a share of both's
     for n, (rho, seed) in enumerate(cells):
         for task in (0, 1):
             found = (together[n][task], alone[hidden // 2][task][n][0], alone[hidden][task][n][0])
             shares = [round(accuracy, 4) for accuracy in found]
-            trials.append(Trial("rho", rho, "AB"[task], seed, shares[0], shares[1], shares[2], 1.0))
+            trials.append(Trial("rho", rho, "AB"[task], seed, shares[0], shares[1], shares[2], cost))
     return ConditionMap(trials)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from tlcore import runtime
 from tlcore.text.awd_lstm import Dropouts
 from tlcore.text.batches import Stream
-from tlcore.text.language_model import LanguageModel
+from tlcore.text.language_model import LanguageModel, same_language
 from tlcore.text.reading import read
 from tlcore.text.tokens import Tokens, some_text
 from tlcore.text.vocabulary import transfer_vocabulary
@@ -87,9 +87,10 @@ def fine_tune_lm(
     net = made.net.to(runtime.device() if device is None else torch.device(device))
     net.set_dropouts(dropout * Dropouts())
     runtime.seed_everything(seed)
-    stream = Stream(
-        made.tokens.encode_all(texts, "fine_tune_lm"), batch_size, bptt, shuffle=True, backward=made.backward, seed=seed
-    )
+    numbers = made.tokens.encode_all(texts, "fine_tune_lm")
+    if tokens is None:
+        same_language(lm, texts, numbers, "fine_tune_lm")
+    stream = Stream(numbers, batch_size, bptt, shuffle=True, backward=made.backward, seed=seed)
     groups = parameter_groups(net, lr, factor=factor, weight_decay=weight_decay, groups=lm_groups(made))
     optimizer = torch.optim.Adam(groups, lr, (0.7, 0.99))
     done = read(
@@ -97,7 +98,12 @@ def fine_tune_lm(
         arithmetic=arithmetic, log=Path(log) if log else None, progress=progress,
     )  # fmt: skip
     about: dict[str, Any] = {"epochs": epochs, "lr": lr, "factor": factor, "seed": seed, "texts": len(texts)}
-    made.card = made.card | {"fine_tuned": about | {"schedule": str(schedule), "last train loss": done.loss}}
+    made.card = {
+        "model": "AWD-LSTM",
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "fine_tuned": about | {"schedule": str(schedule), "last train loss": done.loss},
+        "from": lm.card,  # its data, command and perplexities are not this model's
+    }
     return made
 
 

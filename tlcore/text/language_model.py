@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,11 +14,15 @@ from typing import Any, Literal
 import torch
 
 from tlcore import runtime, weights
+from tlcore.runtime import nearest
 from tlcore.text.awd_lstm import AWDLSTM, Dropouts
 from tlcore.text.batches import Stream
 from tlcore.text.corpus import words
 from tlcore.text.softmax import IGNORED, linear_cross_entropy
 from tlcore.text.tokens import Tokens, some_text
+
+OTHER_LANGUAGE = 1.6  # so many times the tokens a word
+COLUMN = 2048  # tokens that are at least read in one go where texts are read side by side
 
 
 @dataclass
@@ -54,6 +60,14 @@ class LanguageModel:
             )
 
     @property
+    def tokens_a_word(self) -> float | None:
+        """Of the texts that it was pre-trained on; None where the card does not say it."""
+        card = self.card
+        while "tokens" not in card and "from" in card:
+            card = card["from"]
+        return card["tokens"] / card["words"] if {"tokens", "words"} <= card.keys() else None
+
+    @property
     def device(self) -> torch.device:
         """Where the network is."""
         return self.net.bias.device
@@ -63,8 +77,12 @@ class LanguageModel:
     ) -> float:
         """How many tokens it hesitates between: the exponential of the mean loss; each text's end is predicted as well.
 
+        Texts are read one after the other, and the model's memory goes on from text to text.
+
         Parameters
         ----------
+        batch_size
+            So many places are read side by side where the texts are long enough (each of them begins without memory).
         per
             "token": of this vocabulary, as the training loss; "word": the same loss shared among the words between
             blanks (and one end a text), which can be compared between vocabularies.
@@ -84,8 +102,10 @@ class LanguageModel:
     def surprise(self, texts: Iterable[str], *, batch_size: int = 16, bptt: int = 140) -> tuple[float, int]:
         """The sum of the losses (in nats) over all tokens, and how many these are."""
         found = self.tokens.encode_all(texts, "perplexity")
-        found.append(torch.tensor([self.tokens.bos], dtype=torch.int32))  # the end of the last text
-        stream = Stream(found, batch_size, bptt, vary=False, backward=self.backward)
+        end = torch.tensor([self.tokens.bos], dtype=torch.int32)  # the end of the text that is read last
+        found = [end, *found] if self.backward else [*found, end]
+        columns = max(1, min(batch_size, sum(map(len, found)) // COLUMN))
+        stream = Stream(found, columns, bptt, vary=False, backward=self.backward)
         was, state, total = self.net.training, None, 0.0
         self.net.eval()
         for chunk in stream.epoch(1, device=self.device):
@@ -130,8 +150,9 @@ class LanguageModel:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.tokens.save(folder / f"{name}.tokens.json")
-        about = {"name": name, **self.card, "sizes": self.net.sizes, "dropouts": asdict(self.net.dropouts)}
-        weights.write(folder / f"{name}.safetensors", half(self.net.state_dict()), about | {"backward": self.backward})
+        about = {"name": name} | self.card | {"name": name, "sizes": self.net.sizes}
+        about |= {"dropouts": asdict(self.net.dropouts), "backward": self.backward, "vocabulary": _mark(self.tokens)}
+        weights.write(folder / f"{name}.safetensors", half(self.net.state_dict()), about)
 
     @staticmethod
     def load(folder: str | Path, name: str = "lm", *, device: torch.device | str | None = None) -> LanguageModel:
@@ -142,9 +163,15 @@ class LanguageModel:
         ValueError
             If files are missing or do not fit together.
         """
-        if str(folder) in weights.shipped():
+        shipped = [known for known in weights.shipped() if (weights.FOLDER / f"{known}.tokens.json").is_file()]
+        if str(folder) in shipped:
             folder, name = weights.FOLDER, str(folder)
         base = Path(folder)
+        if not base.is_dir():
+            raise ValueError(
+                f"LanguageModel.load({str(folder)!r}): there is no such folder, and no language model of this name "
+                f"comes with the package; {nearest(str(folder), shipped)}"
+            )
         state = weights.read(base / f"{name}.safetensors")
         missing = [n for n in (f"{name}.json", f"{name}.tokens.json") if not (base / n).is_file()]
         if missing:
@@ -159,10 +186,38 @@ class LanguageModel:
                 f"LanguageModel.load: {name}.tokens.json has {len(tokens)} pieces, {name}.safetensors weights for "
                 f"{there}; take the vocabulary that was saved with these weights"
             )
-        net = AWDLSTM(**card["sizes"], dropouts=Dropouts(**card["dropouts"]))
-        net.load_state_dict(state)
+        if card.get("vocabulary", _mark(tokens)) != _mark(tokens):
+            raise ValueError(
+                f"LanguageModel.load: {name}.tokens.json has other pieces than {name}.safetensors was trained with; "
+                "take the vocabulary that was saved with these weights"
+            )
+        try:
+            net = AWDLSTM(**card["sizes"], dropouts=Dropouts(**card["dropouts"]))
+            net.load_state_dict(state)
+            backward = bool(card["backward"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            told = str(error).splitlines()[0]
+            raise ValueError(
+                f"LanguageModel.load: {name}.json is not the card of {name}.safetensors ({told})"
+            ) from None
         net.to(runtime.device() if device is None else device).eval()
-        return LanguageModel(net, tokens, card["backward"], card)
+        return LanguageModel(net, tokens, backward, card)
+
+
+def same_language(lm: LanguageModel, texts: Sequence[str], numbers: Sequence[torch.Tensor], what: str) -> None:
+    """Warn where words fall into many more pieces than those of the texts that the model has read."""
+    own, here = lm.tokens_a_word, sum(map(len, numbers)) / max(1, words(texts))
+    if own and here > OTHER_LANGUAGE * own:
+        warnings.warn(
+            f"{what}: these texts take {here:.1f} tokens a word, those that the language model has read {own:.1f}; "
+            f"they may be in another language ({texts[0][:30]!r}); pre-train a language model on it",
+            stacklevel=3,
+        )
+
+
+def _mark(tokens: Tokens) -> str:
+    """By which a vocabulary is known again."""
+    return hashlib.sha256(tokens.to_json().encode()).hexdigest()[:16]
 
 
 def half(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ From the command line: ``tlcore pretrain lm --root FOLDER_OF_TEXT``.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -108,7 +109,8 @@ def pretrain_lm(
     texts = some_text(texts, "pretrain_lm")
     _check(recipe)
     where = runtime.device() if device is None else torch.device(device)
-    keeper = Keeper(checkpoint, asdict(recipe) | {"words": words(texts)}, minutes=minutes) if checkpoint else None
+    about = {"text": _mark("\0".join(texts)), "pieces": _mark(tokens.to_json()) if tokens else "learnt from the text"}
+    keeper = Keeper(checkpoint, asdict(recipe) | about, minutes=minutes) if checkpoint else None
     saved = keeper.read() if keeper else None
     if saved:
         tokens = Tokens.from_json(saved["tokens"])
@@ -177,6 +179,10 @@ def pretrain_folder(
     lm.card = {"name": name, "data": corpus.origin, "perplexity": found, "command": command} | lm.card
     lm.save(out, name)
     return lm.card
+
+
+def _mark(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _card(recipe: Recipe, lm: LanguageModel, stream: Stream, done: Reading, count: int) -> dict[str, Any]:

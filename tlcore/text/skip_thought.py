@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 
 from tlcore import runtime, training
 from tlcore.text.batches import PAD, Bucketed, filled_up
-from tlcore.text.tokens import Tokens, some_text
+from tlcore.text.tokens import Tokens, shortened, some_text
 from tlcore.training import Arithmetic, History
 
 _END = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"'”’)]))\s+(?=[\"'“‘(]?[^\W\d_a-z])")
@@ -93,7 +93,7 @@ class SentenceEncoder:
     @torch.no_grad()
     def transform(self, texts: Iterable[str], *, batch_size: int = 256, max_len: int = 60) -> torch.Tensor:
         """Vectors (N, H) of sentences."""
-        numbers = [one[:max_len] for one in self.tokens.encode_all(some_text(texts, "transform"), "transform")]
+        numbers = shortened(self.tokens.encode_all(some_text(texts, "transform"), "transform"), max_len, "transform")
         device, made = self.net.words.weight.device, torch.zeros(len(numbers), self.net.encoder.hidden_size)
         self.net.eval()
         for x, rows in Bucketed(numbers, torch.arange(len(numbers)), batch_size, shuffle=False):
@@ -175,7 +175,7 @@ class _Triples:
 
     def __init__(self, parts: Sequence[Sequence[str]], tokens: Tokens, size: int, max_len: int, seed: int) -> None:
         every = [sentence for part in parts for sentence in part]
-        self.numbers = [one[:max_len] for one in tokens.encode_all(every, "train_skip_thought")]
+        self.numbers = shortened(tokens.encode_all(every, "train_skip_thought"), max_len, "train_skip_thought")
         ends = torch.tensor([len(part) for part in parts]).cumsum(0).tolist()
         self.middle = [n for start, end in pairwise([0, *ends]) for n in range(start + 1, end - 1)]
         longest = [torch.zeros(max(len(self.numbers[m]) for m in (n - 1, n, n + 1))) for n in self.middle]

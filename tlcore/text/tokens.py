@@ -16,6 +16,7 @@ import html
 import json
 import re
 import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ _PLAIN = str.maketrans({
     "‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"',
     "–": "-", "—": "--", "―": "--", "…": "...", "\u00ad": None, "\u200b": None, "\ufeff": None,
 })  # fmt: skip
+_MARKS = re.compile("<(pad|bos|cap|up)>")
 _MARKUP = re.compile(r"<br\s*/?>|\s@([-,.])@\s", re.IGNORECASE)
 _CAPITAL = re.compile(r"(?<![^\W_])[^\W\d_a-z][^\W\d_]*")  # a word that does not start with a to z
 _WORDS = r"'(?:s|t|re|ve|d|ll|m)(?!\p{L})|[\p{L}\p{M}]+|\p{N}+|([^\s\p{L}\p{M}\p{N}])\1*"
@@ -213,6 +215,17 @@ class Tokens:
     __hash__ = None  # type: ignore[assignment]
 
 
+def shortened(numbers: Sequence[torch.Tensor], max_len: int, what: str) -> list[torch.Tensor]:
+    """The first `max_len` tokens of each text; a warning says how many were longer."""
+    if long := sum(len(one) > max_len for one in numbers):
+        warnings.warn(
+            f"{what}: {long} of {len(numbers)} texts are longer than max_len={max_len} tokens, the rest is not read; "
+            "a larger max_len reads more",
+            stacklevel=3,
+        )
+    return [one[:max_len] for one in numbers]
+
+
 def some_text(texts: Iterable[str], what: str) -> list[str]:
     """A list of texts, checked.
 
@@ -233,7 +246,8 @@ def some_text(texts: Iterable[str], what: str) -> list[str]:
 
 
 def _prepared(text: str) -> str:
-    return mark_capitals(tidy(text))
+    """A mark that a text itself contains is three signs; only ``<unk>`` stands as it is."""
+    return mark_capitals(_MARKS.sub(r"< \1 >", tidy(text)))
 
 
 def _alphabet(texts: Sequence[str], most: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -12,12 +13,14 @@ from torch import nn
 from tlcore import runtime, training
 from tlcore.runtime import nearest
 from tlcore.text.awd_lstm import AWDLSTM, CLASSIFIER
-from tlcore.text.batches import Bucketed, flipped
+from tlcore.text.batches import Bucketed, filled_up, flipped
 from tlcore.text.classifier import Pooling, TextClassifier
 from tlcore.text.fine_tune import FACTOR
-from tlcore.text.language_model import LanguageModel
-from tlcore.text.tokens import Tokens, some_text
+from tlcore.text.language_model import LanguageModel, same_language
+from tlcore.text.reading import ARITHMETIC
+from tlcore.text.tokens import MOST_UNKNOWN, Tokens, shortened, some_text
 from tlcore.training import Arithmetic, Epoch, History
+from tlcore.training.precision import fastest
 from tlcore.training.schedules import Schedule
 
 Unfreeze = Literal["gradual", "full", "last", "chain-thaw"]
@@ -49,7 +52,8 @@ class Classifier:
 
     def score(self, texts: Sequence[str], labels: Sequence[int] | torch.Tensor) -> float:
         """Accuracy."""
-        return float((self.predict(texts) == torch.as_tensor(labels)).double().mean())
+        labels = _class_numbers(texts, labels, "score")
+        return float((self.predict(texts) == labels).double().mean())
 
     def _probabilities(
         self, net: TextClassifier, tokens: Tokens, backward: bool, texts: Sequence[str], batch_size: int
@@ -84,7 +88,7 @@ def train_classifier(
     weight_decay: float = 0.01,
     clip: float | None = 1.0,
     patience: int | None = None,
-    arithmetic: Arithmetic | Literal["auto"] = Arithmetic(),  # noqa: B008 (frozen)
+    arithmetic: Arithmetic | str = "float32",
     device: torch.device | str | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -134,13 +138,20 @@ def train_classifier(
     dropout
         Factor on the five rates of the body.
     patience
-        In the last phase, stop after so many epochs without a lower validation loss and take the best.
+        In the last phase, stop after so many epochs without a lower validation loss (of `val`) and take the best.
+    arithmetic
+        "float32", "bfloat16", or "auto": one step is timed in each. ``histories[0].settings`` tells which it was.
 
     Raises
     ------
     ValueError
         For one class only, labels that do not fit, no text, text in a script that the vocabulary does not know, too few
         epochs for the plan, an option out of range, or a loss that is no number.
+
+    Warns
+    -----
+    UserWarning
+        Where single texts are empty, longer than `max_len`, or in another script or language than the vocabulary's.
     """
     lms = (lm,) if isinstance(lm, LanguageModel) else tuple(lm)
     texts = some_text(texts, "train_classifier")
@@ -149,6 +160,10 @@ def train_classifier(
         raise ValueError(f"train_classifier(unfreeze={unfreeze!r}): {nearest(unfreeze, get_args(Unfreeze))}")
     if lr <= 0 or factor <= 0 or max_len < 2:
         raise ValueError(f"train_classifier(lr={lr}, factor={factor}, max_len={max_len}): numbers above 0, 0 and 1")
+    if batch_size < 2:
+        raise ValueError(f"train_classifier(batch_size={batch_size}): from 2 on is accepted, as batches are normalised")
+    if patience is not None and (val is None or patience < 1):
+        raise ValueError(f"train_classifier(patience={patience}): from 1 on, and only with val=…, is accepted")
     if not lms:
         raise ValueError("train_classifier(lm=[]): one language model is needed, or two that read in both directions")
     where = runtime.device() if device is None else torch.device(device)
@@ -164,9 +179,13 @@ def train_classifier(
         check = None
         if val is not None:
             val_texts = some_text(val[0], "train_classifier(val=…)")
-            val_y = torch.as_tensor(val[1], dtype=torch.long)
+            val_y = _class_numbers(val_texts, val[1], "train_classifier(val=…)")
+            if not 0 <= int(val_y.min()) <= int(val_y.max()) < len(names):
+                raise ValueError(f"train_classifier(val=…): class numbers from 0 to {len(names) - 1} are accepted")
             check = _batches(val_texts, val_y, one, max_len, 64, seed, shuffle=False)
-        history = History()
+        ways = _ways(arithmetic, where)
+        chosen = fastest(net, filled_up(train.texts[:batch_size]).to(where), ways)
+        history = History(settings={"arithmetic": chosen, "device": str(where), "seed": seed, "batch_size": batch_size})
         groups = net.groups()
         rates = training.parameter_groups(net, lr, factor=factor, weight_decay=weight_decay, groups=groups)
         largest = [group["lr"] for group in rates]  # the optimizer keeps these very groups, and a schedule lowers them
@@ -182,7 +201,7 @@ def train_classifier(
                 group["lr"] = group["initial_lr"] = rate
             training.fit(
                 net, train, check, epochs=phase.epochs, optimizer=optimizer, schedule=schedule, clip=clip,
-                patience=patience if phase.last and check is not None else None, arithmetic=arithmetic, device=where,
+                patience=patience if phase.last and check is not None else None, arithmetic=chosen, device=where,
                 seed=seed + done, progress=progress, each_epoch=note,
             )  # fmt: skip
         net.eval()
@@ -231,7 +250,15 @@ def encoded(
     texts: Sequence[str], tokens: Tokens, backward: bool, max_len: int, what: str = "encoded"
 ) -> list[torch.Tensor]:
     """Numbers of each text, at most `max_len` of them, in the model's direction of reading."""
-    numbers = [one[:max_len] for one in tokens.encode_all(texts, what)]
+    numbers = shortened(tokens.encode_all(texts, what), max_len, what)
+    odd = [n for n, one in enumerate(numbers) if len(one) == 1 or (one == tokens.unk).double().mean() > MOST_UNKNOWN]
+    if odd:
+        shown = ", ".join(map(str, odd[:6])) + (f" and {len(odd) - 6} more" if len(odd) > 6 else "")
+        warnings.warn(
+            f"{what}: the texts {shown} (counted from 0) are empty, or in a script that this vocabulary does not know; "
+            "what is said of them means nothing",
+            stacklevel=3,
+        )
     return [flipped(one) for one in numbers] if backward else numbers
 
 
@@ -247,17 +274,38 @@ def _batches(
     texts: Sequence[str], y: torch.Tensor, lm: LanguageModel, max_len: int, size: int, seed: int, shuffle: bool = True
 ) -> Bucketed:
     numbers = encoded(texts, lm.tokens, lm.backward, max_len, "train_classifier")
+    if not any(len(one) == max_len for one in numbers):  # else they are not whole
+        same_language(lm, texts, numbers, "train_classifier")
     return Bucketed(numbers, y, size, shuffle=shuffle, seed=seed)
+
+
+def _ways(arithmetic: Arithmetic | str, where: torch.device) -> tuple[Arithmetic, ...]:
+    """What is tried. On CUDA automatic mixed precision computes LSTMs in float16 whatever it is told: not by itself."""
+    if isinstance(arithmetic, Arithmetic):
+        return (arithmetic,)
+    if arithmetic not in ARITHMETIC:
+        raise ValueError(f"train_classifier(arithmetic={arithmetic!r}): {nearest(arithmetic, ARITHMETIC)}")
+    if arithmetic == "auto" and where.type != "cuda":
+        return (Arithmetic(), Arithmetic(bf16=True))
+    return (Arithmetic(bf16=arithmetic == "bfloat16"),)
+
+
+def _class_numbers(texts: Sequence[str], labels: Sequence[int] | torch.Tensor, what: str) -> torch.Tensor:
+    try:
+        y = torch.as_tensor(labels)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{what}: class numbers are expected as labels, such as [0, 1]; names go to classes="
+        ) from None
+    if y.ndim != 1 or y.is_floating_point() or len(y) != len(texts):
+        raise ValueError(f"{what}: {len(texts)} texts, labels {tuple(y.shape)} of {y.dtype}; one class number each")
+    return y.long()
 
 
 def _labels(
     texts: Sequence[str], labels: Sequence[int] | torch.Tensor, classes: Sequence[str]
 ) -> tuple[torch.Tensor, tuple[str, ...]]:
-    y = torch.as_tensor(labels)
-    if y.ndim != 1 or y.is_floating_point() or len(y) != len(texts):
-        raise ValueError(
-            f"train_classifier: {len(texts)} texts, labels {tuple(y.shape)} of {y.dtype}; one class number each"
-        )
+    y = _class_numbers(texts, labels, "train_classifier")
     seen = sorted(set(y.tolist()))
     if len(seen) < 2:
         raise ValueError(f"train_classifier: all texts are of class {seen[0]}; a classifier needs two at least")
@@ -268,4 +316,4 @@ def _labels(
             f"train_classifier: class numbers from 0 to {count - 1} are expected, each with a text"
             + (f"; there is none of {', '.join(map(str, missing))}" if missing else f"; got {seen}")
         )
-    return y.long(), tuple(classes) or tuple(map(str, range(count)))
+    return y, tuple(classes) or tuple(map(str, range(count)))

@@ -135,7 +135,8 @@ def train_word2vec(
     Raises
     ------
     ValueError
-        For no text, fewer than two words frequent enough, an option out of range, or initial vectors of another width.
+        For no text, fewer than two words frequent enough, a `sample` that leaves no pair of words, an option out of
+        range, initial vectors of another width, or a loss that is no number.
     """
     texts = some_text(texts, "train_word2vec")
     _check(dim, window, negative, epochs, batch_size, min_count, mode, sample, lr)
@@ -157,17 +158,24 @@ def train_word2vec(
     keep = torch.ones(len(words)) if sample is None else (sample / (counts / counts.sum())).sqrt().clamp(max=1)
     noise = counts.double() ** 0.75
     optimizer = torch.optim.SparseAdam(net.parameters(), lr)
-    bar = range(1, epochs + 1)
+    bar, trained = range(1, epochs + 1), 0
     for number in runtime.progress(bar, "word2vec", epochs) if progress else bar:
         corpus = _thinned(encoded, keep, draws)
         pairs = list(_batches(corpus, window, mode, batch_size, draws))
+        trained += len(pairs)
         for n, (given, asked) in enumerate(pairs):
             optimizer.param_groups[0]["lr"] = lr * max(1e-3, 1 - (number - 1 + n / len(pairs)) / epochs)
             drawn = torch.multinomial(noise, len(asked) * negative, replacement=True, generator=draws)
             loss = net(given.to(where), asked.to(where), drawn.view(-1, negative).to(where))
+            if not torch.isfinite(loss):
+                raise ValueError(
+                    f"train_word2vec: the loss is {loss.item()} in epoch {number}; try a smaller lr than {lr:g}"
+                )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+    if not trained:
+        raise ValueError(f"train_word2vec: with sample={sample} no pair of words is left; take a larger one, or None")
     return WordVectors(words, net.words.weight.detach().cpu().clone(), counts)
 
 

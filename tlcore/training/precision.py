@@ -42,10 +42,12 @@ CHOICES = (Arithmetic(), Arithmetic(channels_last=True), Arithmetic(bf16=True, c
 def fastest(net: nn.Module, x: torch.Tensor, choices: tuple[Arithmetic, ...] = CHOICES) -> Arithmetic:
     """Take a few steps in each way on a copy of `net`, and return the way whose best step is the shortest.
 
-    Nets whose inputs are no images only choose between float32 and bfloat16 where that is offered.
+    Where inputs are no images, the order in memory means nothing, and only what is left of the choices is tried.
     """
-    if x.ndim != 4:
-        return Arithmetic()
+    if len(choices) > 1 and x.ndim != 4:
+        choices = tuple(choice for choice in choices if not choice.channels_last)
+    if len(choices) == 1:
+        return choices[0]
     best, least = Arithmetic(), float("inf")
     with same_draws_after(x.device):
         for choice in choices:

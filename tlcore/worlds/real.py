@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Literal
 
 import numpy as np
@@ -34,6 +35,7 @@ _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hor
 _DIGITS = tuple("0123456789")
 _PACS = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
 _PACS_DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
+_OPINIONS = ("negative", "positive")
 _TREC = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 
 
@@ -82,7 +84,7 @@ def load(
     name
         cifar10 (also cifar10-jpeg, cifar10-lossless), cifar100, mnist, usps, pacs (or pacs-photo, pacs-art_painting,
         pacs-cartoon, pacs-sketch), imagenet (folders of classes; imagenet-20 takes 20 photos of each),
-        imagenet-sample, wikitext2, trec6, imdb, or digits, which comes with scikit-learn.
+        imagenet-sample, wikitext2, trec6, imdb, sst2, mr, or digits, which comes with scikit-learn.
     root
         Folder to look in; default ``$TLCORE_DATA``, then the user's cache.
     download
@@ -301,7 +303,29 @@ def _imdb(folder: Path, name: str, split: Split) -> Dataset:
     with _whole(path):
         targets, stars = (torch.tensor([int(row[n]) for row in rows]) for n in (0, 1))
         texts = [row[2] for row in rows]
-    return Dataset(texts, targets, ("negative", "positive"), f"IMDb, {split}", {"stars": stars})
+    return Dataset(texts, targets, _OPINIONS, f"IMDb, {split}", {"stars": stars})
+
+
+def _sst2(folder: Path, name: str, split: Split) -> Dataset:
+    path = folder / "text" / f"sst2_stsa.binary.{'dev' if split == 'valid' else split}.xz"
+    rows = [line.split(" ", 1) for line in _text(path)]
+    with _whole(path):
+        targets, texts = torch.tensor([int(label) for label, _ in rows]), [text for _, text in rows]
+    return Dataset(texts, targets, _OPINIONS, f"SST-2, {split}")
+
+
+def _mr(folder: Path, name: str, split: Split) -> Dataset:
+    """It has no split of its own: a tenth of each class, drawn once, is the test."""
+    _no_valid(split, name)
+    texts: list[str] = []
+    targets: list[int] = []
+    for label, part in enumerate(("neg", "pos")):
+        lines = [line.strip() for line in _text(folder / "text" / f"mr_rt-polarity.{part}.xz")]
+        order = Random(0).sample(range(len(lines)), len(lines))
+        tenth = len(lines) // 10
+        chosen = [lines[n] for n in (order[tenth:] if split == "train" else order[:tenth])]
+        texts, targets = texts + chosen, targets + [label] * len(chosen)
+    return Dataset(texts, torch.tensor(targets), _OPINIONS, f"MR, {split}, a tenth drawn for the test")
 
 
 def _wikitext2(folder: Path, name: str, split: Split) -> Dataset:
@@ -382,5 +406,7 @@ def _readers() -> dict[str, Callable[[Path, str, Split], Dataset]]:
         "wikitext2": _wikitext2,
         "trec6": _trec6,
         "imdb": _imdb,
+        "sst2": _sst2,
+        "mr": _mr,
         "digits": _digits,
     }

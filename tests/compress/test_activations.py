@@ -112,3 +112,22 @@ def test_tolerance_and_refusals():
         ActivationL1(net, layers=["2"])
     with pytest.raises(ValueError, match="there are none"):
         ActivationL1(nn.Linear(2, 2))
+
+
+def test_a_unit_is_silent_only_if_no_reader_hears_it():
+    class Fork(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.h, self.drop = nn.Conv2d(3, 6, 3), nn.Dropout(0.1)
+            self.a, self.b = nn.Conv2d(6, 2, 1), nn.Conv2d(6, 2, 1)
+
+        def forward(self, x):
+            h = self.h(x)
+            return self.a(torch.relu(h)) + self.b(self.drop(h))
+
+    torch.manual_seed(0)
+    net, x = Fork().eval(), torch.rand(16, 3, 5, 5)
+    with torch.no_grad():
+        net.h.bias[:3] = -9  # silent behind the ReLU, and not without it
+    done = prune_silent(net, x)
+    assert torch.allclose(done.model(x), net(x), atol=1e-6) and done.model.h.out_channels == 6

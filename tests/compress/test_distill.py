@@ -143,3 +143,18 @@ def test_refusals():
         distillation_loss(torch.ones(2, 3), torch.ones(2, 4), alpha=1)
     with pytest.raises(ValueError, match="labels are needed"):
         distillation_loss(torch.ones(2, 3), torch.ones(2, 3))
+
+
+def test_the_check_of_classes_takes_no_order_of_the_loader_away():
+    data = worlds.Gaussian(features=4, distance=3).sample(64)
+    nets = []
+    for way in ("distil", "fit"):
+        torch.manual_seed(0)
+        net, batches = nn.Linear(4, 2), worlds.Loader(data, 16, seed=1)
+        options = {"epochs": 2, "lr": 0.1, "progress": False, "device": "cpu"}
+        if way == "distil":
+            distill(net, nn.Linear(4, 2), batches, alpha=0, **options)
+        else:
+            training.fit(net, batches, **options)
+        nets.append(net)
+    assert torch.allclose(nets[0].weight, nets[1].weight, atol=1e-6)

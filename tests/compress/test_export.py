@@ -64,3 +64,10 @@ def test_what_is_missing_or_wrong_is_said(tmp_path, monkeypatch):
 class Odd(nn.Module):
     def forward(self, x):
         return x if x.sum().item() > 0 else -x
+
+
+@pytest.mark.parametrize("format", ["torch", "onnx"])
+def test_the_format_counts_and_not_the_suffix(tmp_path, format):
+    net, x = nn.Sequential(nn.Linear(3, 2)).eval(), torch.rand(4, 3)
+    file = compress.export(net, tmp_path / "model.bin", x, format=format)
+    assert file.format == format and torch.allclose(file(x), net(x), atol=1e-5)

@@ -98,3 +98,16 @@ def test_bad_input_gets_a_sentence():
         compress.half(net(), compute="fast")
     with pytest.raises(TypeError, match="16 bits already"):
         compress.half(compress.half(net()))
+
+
+def test_layers_without_an_8_bit_form_are_named():
+    class Reader(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.lstm, self.last = nn.Linear(3, 8), nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 2)
+
+        def forward(self, x):
+            return self.last(self.lstm(self.first(x))[0][:, -1])
+
+    with pytest.warns(UserWarning, match=r"left alone in float32: 'lstm' \(LSTM\)"):
+        compress.int8(Reader(), data=torch.rand(16, 5, 3))

@@ -131,3 +131,21 @@ def test_refusals():
     sigmoid = nn.Sequential(nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 2))
     with pytest.raises(ValueError, match="followed by Sigmoid; behind it an identity would not stay one"):
         deeper(sigmoid, "0")
+
+
+def test_layers_whose_neighbours_mix_units_or_come_twice_are_refused():
+    pooled = nn.Sequential(nn.Linear(6, 8), nn.MaxPool1d(3, stride=1, padding=1), nn.Linear(8, 2))
+    with pytest.raises(ValueError, match="MaxPool1d"):
+        wider(pooled, "0", 12)
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.c1, self.c2, self.c3 = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+            self.bn = nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            return self.c3(torch.tanh(self.bn(self.c2(torch.relu(self.bn(self.c1(x)))))))
+
+    with pytest.raises(ValueError, match="called more than once"):
+        deeper(Twice(), "c1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 
 import pytest
@@ -9,11 +10,11 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from tlcore import compress, training
+from tlcore import compress, training, worlds
 from tlcore.compress.measure import Ratio
 from tlcore.compress.reported import Row
 from tlcore.compress.verdict import accuracy_sentence, cost_sentence
-from tlcore.worlds import Dataset, Gaussian
+from tlcore.worlds import Dataset, Gaussian, Loader
 
 
 class Slow(nn.Module):
@@ -134,3 +135,30 @@ def test_changes_of_every_method_layer_by_layer():
     assert eight.parameters_after == eight.parameters_before and 0 < eight.error < 0.02
     assert compress.changes(net, net[:1])[1].now == "gone"
     assert "LowRankConv" in repr(compress.changes(net, small))
+
+
+def test_loaders_that_shuffle_are_gone_through_once(trained):
+    net, data = trained
+    found = compress.report(net, {"copy": copy.deepcopy(net)}, Loader(data, 8, seed=1), runs=2)
+    assert any("classifies every image as rightly as before" in line for line in found.sentences)
+
+
+def test_a_file_of_one_batch_size_is_judged_on_any_batches(trained, tmp_path):
+    net, data = trained
+    right = compress.report(net, {"copy": net}, data, runs=2)["before"].accuracy
+    for batch in (1, 7):
+        file = compress.export(net, tmp_path / f"{batch}.pt2", data.inputs, batch=batch)
+        for judged in (data, Loader(data, 64, shuffle=False)):
+            assert compress.report(net, {"phone": file}, judged, batches=(batch,), runs=2)["phone"].accuracy == right
+
+
+def test_bytes_are_judged_as_shares():
+    data = worlds.load("digits", split="test")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    found = compress.report(
+        net, {"svd": compress.svd(net, rank=2), "int8": compress.int8(net, data=data)}, data, runs=2
+    )
+    with torch.no_grad():
+        want = float((net(data.inputs / 255).argmax(1) == data.targets).double().mean())
+    assert found["before"].accuracy == pytest.approx(want)

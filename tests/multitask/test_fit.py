@@ -149,3 +149,36 @@ def test_options_that_are_refused(options, told) -> None:
         multitask.fit(model(), common(), **({"epochs": 1} | PLAIN | options))
     with pytest.raises(ValueError, match="shares no parameters"):
         multitask.fit(multitask.SoftSharing(trunk, {"sign": 2, "value": 1}), common(), rule="pcgrad", epochs=1, **PLAIN)
+
+
+def test_an_optimizer_of_ones_own_sets_the_rate_of_the_uncertainties():
+    seen = {}
+
+    def made(parameters):
+        seen["optimizer"] = torch.optim.Adam(parameters, lr=1e-3)
+        return seen["optimizer"]
+
+    x = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
+    tasks = {"a": Dataset(x, (x[:, 0] > 0).long(), ("n", "y")), "b": Dataset(x, (x[:, 1] > 0).long(), ("n", "y"))}
+    model = multitask.MultiTaskModel(nn.Linear(3, 4), {"a": 2, "b": 2}, at="output")
+    multitask.fit(model, tasks, rule="uncertainty", epochs=1, optimizer=made, progress=False, device="cpu")
+    groups = seen["optimizer"].param_groups
+    assert len(groups) == 2 and {group["initial_lr"] for group in groups} == {1e-3}
+
+
+def test_a_regression_head_of_the_wrong_width_is_refused():
+    x = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
+    model = multitask.MultiTaskModel(nn.Linear(3, 4), {"value": 2}, at="output")
+    for size in (2, 32):  # torch would broadcast the first
+        with pytest.raises(ValueError, match="as many outputs as a target has numbers"):
+            multitask.fit(
+                model, {"value": Dataset(x, x[:, 0])}, epochs=1, batch_size=size, progress=False, device="cpu"
+            )
+
+
+@pytest.mark.parametrize("name", ["type", "a.b", 0, ""])
+def test_names_that_tasks_cannot_have(name):
+    with pytest.raises(ValueError, match="a task cannot be called"):
+        multitask.MultiTaskModel(nn.Linear(3, 4), {name: 2}, at="output")
+    with pytest.raises(ValueError, match="a task cannot be called"):
+        multitask.SoftSharing(lambda: nn.Linear(3, 4), {name: 2}, width=4)

@@ -178,3 +178,35 @@ def test_maps_draw_and_refuse() -> None:
     ):
         with pytest.raises(ValueError, match=r"nearest|up to one half|one seed|one knob|accepted"):
             call()
+
+
+def test_a_large_partner_does_not_help_by_longer_training() -> None:
+    """Coin tosses teach nothing, though with them an epoch has many more steps."""
+
+    def part(count: int, seed: int, *, noise: bool = False) -> Dataset:
+        draws = torch.Generator().manual_seed(seed)
+        x = torch.randn(count, 10, generator=draws)
+        y = torch.randint(2, (count,), generator=draws) if noise else (x[:, 0] + x[:, 1] > 0).long()
+        return Dataset(x, y, ("no", "yes"))
+
+    train = {"few": part(60, 1), "noise": part(1500, 2, noise=True)}
+    val = {"few": part(600, 3), "noise": part(600, 4, noise=True)}
+
+    def make(tasks):
+        trunk = nn.Sequential(nn.Linear(10, 64), nn.ReLU())
+        return multitask.MultiTaskModel(trunk, dict.fromkeys(tasks, 2), at="output")
+
+    found = multitask.transfer_matrix(make, train, val, seeds=range(4), epochs=3, lr=0.01, device="cpu")
+    assert abs(found.pairs["noise", "few"].difference) < 0.05
+    assert mean(found.alone["few"]) > 0.7  # it has learned as long as with the other
+
+
+@pytest.mark.parametrize("probe", [multitask.gradient_conflict, multitask.lookahead_affinity])
+def test_probes_leave_modes_and_frozen_layers_alone(probe) -> None:
+    trunk = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+    model = multitask.MultiTaskModel(trunk, {"up": 1, "down": 1}, at="output").train()
+    model.trunk[0].requires_grad_(False)
+    model.trunk[1].eval()
+    options = {"lr": 0.1} if probe is multitask.lookahead_affinity else {}
+    probe(model, {task: DATA[task] for task in ("up", "down")}, **options)
+    assert model.training and not model.trunk[1].training and model.trunk[3].training

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from tlcore import worlds
+from tlcore import cli, worlds
 from tlcore.cli import app
 from tlcore.text import ulmfit
 from tlcore.text.awd_lstm import NONE
@@ -174,3 +174,24 @@ def test_bad_input_gets_a_sentence(folder, tmp_path, sentences):
     (tmp_path / "saved" / "lm.tokens.json").unlink()
     with pytest.raises(ValueError, match=r"has no lm.tokens.json; they belong to the weights"):
         ulmfit.LanguageModel.load(tmp_path / "saved")
+
+
+def test_a_checkpoint_of_another_text_or_vocabulary_is_refused(tmp_path):
+    texts = ["a cat sat on a mat", "a dog lay on a log"] * 30
+    recipe = ulmfit.Recipe(vocabulary=60, embedding=8, hidden=16, epochs=1, batch_size=2, bptt=10)
+    options = {"checkpoint": tmp_path / "run", "minutes": 0, "device": "cpu", "progress": False}
+    ulmfit.pretrain_lm(texts, recipe, **options)
+    ulmfit.pretrain_lm(texts, recipe, **options)  # it is over, and may be asked for again
+    with pytest.raises(ValueError, match="text"):
+        ulmfit.pretrain_lm([text[::-1] for text in texts], recipe, **options)
+    with pytest.raises(ValueError, match="pieces"):
+        ulmfit.pretrain_lm(texts, recipe, tokens=ulmfit.Tokens.train(texts, 50), **options)
+
+
+@pytest.mark.parametrize(
+    "given", [["--root", "/a/b", "-o", "out/"], ["--root=/a/b", "--out=out"], ["-oout", "--root", "lm"]]
+)
+def test_the_command_of_a_card_can_be_typed_anywhere(given, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tlcore", "pretrain", "lm", "--epochs", "2", *given, "--name", "lm-x"])
+    told = cli._typed()
+    assert told == "tlcore pretrain lm --epochs 2 --root FOLDER --name lm-x"

@@ -73,3 +73,11 @@ def test_bad_input_gets_a_sentence(tokens, tmp_path):
 
     with pytest.raises(ValueError, match="lacks <pad>"):
         Tokens(Tokenizer(models.BPE()))
+
+
+def test_marks_that_a_text_contains_are_signs():
+    tokens = Tokens.train(["a <pad> b <bos> c <cap> d < e > f"] * 9, 90)
+    assert not {tokens.pad, tokens.bos, tokens.cap, tokens.up} & set(
+        tokens.encode("a <pad> b <bos> c <cap> d <up> e")[1:]
+    )
+    assert tokens.encode("a <unk> b")[2] == tokens.unk  # WikiText writes rare words so

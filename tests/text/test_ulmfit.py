@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 import pytest
 import torch
@@ -14,7 +15,10 @@ from tlcore.text.awd_lstm import NONE
 from tlcore.text.batches import Bucketed, filled_up
 from tlcore.text.fine_tune import lm_groups
 from tlcore.text.train_classifier import plan
+from tlcore.training import Arithmetic
 
+train_classifier_module = import_module("tlcore.text.train_classifier")
+fine_tune_module = import_module("tlcore.text.fine_tune")
 TEXTS = ["a cat sat on a mat", "a dog lay on a log"] * 30
 
 
@@ -251,6 +255,12 @@ def test_long_texts_are_cut(lm: ulmfit.LanguageModel) -> None:
         ({"bptt": 0}, "from 1 on"),
         ({"lr": 0.0}, "above 0"),
         ({"lm": []}, "one language model"),
+        ({"labels": ["a", "b"] * 4}, "class numbers are expected"),
+        ({"batch_size": 1}, "from 2 on"),
+        ({"patience": 1}, "only with val"),
+        ({"val": (TEXTS[:2], [0, 2])}, "from 0 to 1"),
+        ({"val": (TEXTS[:2], [0])}, "2 texts"),
+        ({"arithmetic": "float16"}, "nearest"),
     ],
 )
 def test_bad_input(lm: ulmfit.LanguageModel, change: dict, says: str) -> None:
@@ -263,3 +273,90 @@ def test_a_loss_that_is_no_number_says_so(lm: ulmfit.LanguageModel) -> None:
     with pytest.raises(ValueError, match="step"):
         ulmfit.train_classifier(lm, TEXTS[:8], [0, 1] * 4, lr=1e30, clip=None, epochs=6, progress=False)
     assert lm.net.dropouts != NONE
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.6])
+def test_discriminative_rates_of_both_stages(lm: ulmfit.LanguageModel, monkeypatch, factor: float) -> None:
+    """Seen at the optimizer: every group below has the rate of the one above divided by the factor."""
+    seen: dict[str, object] = {}
+    fit, reading = train_classifier_module.training.fit, fine_tune_module.read
+
+    def watched_fit(net, *args, optimizer, **options):
+        seen.setdefault("net", net)
+        seen["rates"] = {id(p): g["initial_lr"] for g in optimizer.param_groups for p in g["params"]}
+        return fit(net, *args, optimizer=optimizer, **options)
+
+    def watched_read(net, stream, optimizer, **options):
+        seen["lm"] = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+        seen["options"], seen["lm_net"] = options, net
+        return reading(net, stream, optimizer, **options)
+
+    monkeypatch.setattr(train_classifier_module.training, "fit", watched_fit)
+    monkeypatch.setattr(fine_tune_module, "read", watched_read)
+    options = {"factor": factor, "lr": 0.02, "batch_size": 4, "progress": False}
+    made = ulmfit.train_classifier(lm, TEXTS[:8], [0, 1] * 4, epochs=4, **options)
+    for depth, group in enumerate(reversed(made.nets[0].groups())):
+        rates = {seen["rates"][id(p)] for module in group for p in module.parameters() if id(p) in seen["rates"]}
+        assert sorted(rates) == pytest.approx([0.02 / factor**depth])
+    ulmfit.fine_tune_lm(lm, TEXTS[:8], epochs=1, bptt=10, schedule="constant", activation=2, temporal=1, **options)
+    net = seen["lm_net"]
+    for depth, module in enumerate([net.embedding, *reversed(net.lstms)]):
+        assert sorted({seen["lm"][id(p)] for p in module.parameters()}) == pytest.approx([0.02 / factor**depth])
+    assert seen["options"]["schedule"] == "constant"
+    assert (seen["options"]["activation"], seen["options"]["temporal"]) == (2, 1)
+
+
+def test_scratch_pooling_and_names_are_what_was_asked_for(lm: ulmfit.LanguageModel) -> None:
+    still = {"unfreeze": "last", "epochs": 1, "batch_size": 4, "progress": False}
+    read, fresh = (
+        ulmfit.train_classifier(
+            lm, TEXTS[:8], [0, 1] * 4, pretrained=pretrained, pooling="last", classes=("cat", "dog"), **still
+        )
+        for pretrained in (True, False)
+    )
+    assert torch.equal(read.nets[0].body.embedding.weight, lm.net.embedding.weight)
+    assert not torch.equal(fresh.nets[0].body.embedding.weight, lm.net.embedding.weight)
+    assert fresh.nets[0].body.sizes == lm.net.sizes and fresh.classes == ("cat", "dog")
+    assert read.nets[0].head[2].in_features == lm.net.sizes["embedding"]
+
+
+@pytest.mark.parametrize("arithmetic", ["float32", "bfloat16", "auto", Arithmetic(bf16=True)])
+def test_arithmetic_is_chosen_and_told(lm: ulmfit.LanguageModel, arithmetic: object) -> None:
+    options = {"epochs": 4, "batch_size": 4, "progress": False, "device": "cpu"}
+    made = ulmfit.train_classifier(lm, TEXTS[:8], [0, 1] * 4, arithmetic=arithmetic, **options)
+    told = made.histories[0].settings["arithmetic"]
+    assert told.bf16 == {"float32": False, "bfloat16": True}.get(str(arithmetic), told.bf16)
+    if arithmetic == "float32":  # the choice takes no draws and no order away
+        again = ulmfit.train_classifier(lm, TEXTS[:8], [0, 1] * 4, arithmetic=Arithmetic(), **options)
+        ours, theirs = made.nets[0].state_dict(), again.nets[0].state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_patience_and_validation(lm: ulmfit.LanguageModel) -> None:
+    options = {"epochs": 30, "batch_size": 4, "progress": False, "device": "cpu"}
+    made = ulmfit.train_classifier(
+        lm, TEXTS[:8], [0, 1] * 4, val=(TEXTS[:4], [1, 0] * 2), patience=1, **options
+    )  # what it learns is wrong there
+    history = made.histories[0]
+    assert len(history.epochs) < 30 and all(epoch.val_loss is not None for epoch in history.epochs)
+
+
+def test_odd_texts_are_named(lm: ulmfit.LanguageModel) -> None:
+    options = {"epochs": 4, "batch_size": 4, "progress": False, "device": "cpu"}
+    with pytest.warns(UserWarning, match=r"the texts 2, 5 \(counted from 0\) are empty, or in a script"):
+        made = ulmfit.train_classifier(
+            lm, [*TEXTS[:2], "", *TEXTS[3:5], "кошка сидела на ковре", *TEXTS[6:8]], [0, 1] * 4, **options
+        )
+    with pytest.warns(UserWarning, match="predict: the texts 0 "):
+        made.predict([" ", *TEXTS[:3]])
+
+
+def test_labels_of_score_are_checked(lm: ulmfit.LanguageModel) -> None:
+    made = ulmfit.train_classifier(lm, TEXTS[:8], [0, 1] * 4, epochs=4, batch_size=4, progress=False, device="cpu")
+    for labels, says in (
+        ([1], r"8 texts, labels \(1,\)"),
+        ([0, 1], "8 texts"),
+        (["a"] * 8, "class numbers are expected"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            made.score(TEXTS[:8], labels)

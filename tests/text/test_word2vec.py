@@ -163,3 +163,12 @@ def test_unknown_words_and_widths_say_so() -> None:
         align(vectors, vectors, [("x", "y")])
     with pytest.raises(ValueError, match="pairs of rows"):
         procrustes(torch.ones(2, 3), torch.ones(3, 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"sample": None, "lr": 1e30}, "try a smaller lr"), ({"sample": 1e-12}, "no pair of words is left")],
+)
+def test_a_training_that_came_to_nothing_says_so(options, says):
+    with pytest.raises(ValueError, match=says):
+        train_word2vec(["the cat drank milk"] * 50, min_count=1, progress=False, **options)

@@ -229,6 +229,8 @@ def test_what_cannot_be_fetched_is_not_replaced(tmp_path, monkeypatch, name):
         ("pacs", "domains/pacs_96.zip"),
         ("trec6", "text/trec_train_5500.label.xz"),
         ("imdb", "text/imdb_train.tsv.xz"),
+        ("sst2", "text/sst2_stsa.binary.train.xz"),
+        ("mr", "text/mr_rt-polarity.neg.xz"),
     ],
 )
 def test_broken_files_get_a_sentence(tmp_path, name, path):
@@ -260,6 +262,7 @@ def test_a_label_file_that_ends_early_is_named(tmp_path, labels):
     [
         ("trec6", "trec_train_5500.label.xz", "HUM:ind Who is it ?\nHU"),
         ("imdb", "imdb_train.tsv.xz", "1\t9\tgood\n0\t1"),
+        ("sst2", "sst2_stsa.binary.train.xz", "1 good\n0"),
     ],
 )
 def test_a_text_that_ends_early_is_named(tmp_path, name, file, text):
@@ -361,6 +364,8 @@ SIZES = {
     "pacs-photo": ("test", 334, (3, 96, 96)),
     "trec6": ("train", 5452, None),
     "imdb": ("train", 25_000, None),
+    "sst2": ("valid", 872, None),
+    "mr": ("test", 1066, None),
     "wikitext2": ("valid", None, None),
 }
 
@@ -387,3 +392,14 @@ def test_the_jpeg_set_is_in_the_order_of_the_lossless_one():
     )
     assert torch.equal(jpeg.targets[index], exact.targets)
     assert (jpeg.inputs[index].float() - exact.inputs.float()).abs().mean() < 8
+
+
+@needs_data
+def test_film_reviews_by_the_sentence():
+    sizes = [len(worlds.load("sst2", split=split, root=DATA)) for split in ("train", "valid", "test")]
+    assert sizes == [6920, 872, 1821]
+    train, test = (worlds.load("mr", split=split, root=DATA) for split in ("train", "test"))
+    assert len(train) + len(test) == 10_662 and test.counts().tolist() == [533, 533]
+    assert len({*train.inputs} & {*test.inputs}) < 10  # a few sentences come twice in the files
+    with pytest.raises(ValueError, match="'train' and 'test'"):
+        worlds.load("mr", split="valid", root=DATA)

@@ -360,3 +360,23 @@ def test_labels_of_score_are_checked(lm: ulmfit.LanguageModel) -> None:
     ):
         with pytest.raises(ValueError, match=says):
             made.score(TEXTS[:8], labels)
+
+
+def test_a_classifier_can_be_kept(lm: ulmfit.LanguageModel, tmp_path) -> None:
+    back = ulmfit.pretrain_lm(
+        [*TEXTS, "the birds"] * 2,
+        ulmfit.Recipe(vocabulary=60, embedding=16, hidden=32, epochs=1, backward=True),
+        progress=False,
+    )
+    options = {"epochs": 4, "batch_size": 4, "pooling": "last", "classes": ("cat", "dog"), "progress": False}
+    made = ulmfit.train_classifier([lm, back], TEXTS[:8], [0, 1] * 4, device="cpu", **options)
+    made.save(tmp_path, "mine")
+    again = ulmfit.Classifier.load(tmp_path, "mine", device="cpu")
+    assert again.classes == ("cat", "dog") and again.backward == (False, True)
+    assert torch.equal(again.predict_proba(TEXTS[:6]), made.predict_proba(TEXTS[:6]))
+    lm.tokens.save(tmp_path / "mine.1.tokens.json")
+    with pytest.raises(ValueError, match=r"do not fit together \(mine\.1\.tokens\.json has other pieces"):
+        ulmfit.Classifier.load(tmp_path, "mine")
+    (tmp_path / "mine.json").unlink()
+    with pytest.raises(ValueError, match=r"has no mine\.json"):
+        ulmfit.Classifier.load(tmp_path, "mine")

@@ -62,7 +62,7 @@ class TextClassifier(nn.Module):
         self.body = copy.deepcopy(body)
         self.body.bias.requires_grad_(False)  # of the softmax, which is not used
         self.body.set_dropouts(dropouts)
-        self.pooling, self.bptt = pooling, bptt
+        self.pooling, self.bptt, self.hidden = pooling, bptt, hidden
         width = body.sizes["embedding"] * (3 if pooling == "concat" else 1)
         self.head = nn.Sequential(
             nn.BatchNorm1d(width), nn.Dropout(dropout[0]), nn.Linear(width, hidden), nn.ReLU(),

@@ -109,7 +109,7 @@ def pretrain_lm(
     texts = some_text(texts, "pretrain_lm")
     _check(recipe)
     where = runtime.device() if device is None else torch.device(device)
-    about = {"text": _mark("\0".join(texts)), "pieces": _mark(tokens.to_json()) if tokens else "learnt from the text"}
+    about = {"text": _mark("\0".join(texts)), "pieces": tokens.mark if tokens else "learnt from the text"}
     keeper = Keeper(checkpoint, asdict(recipe) | about, minutes=minutes) if checkpoint else None
     saved = keeper.read() if keeper else None
     if saved:

@@ -12,6 +12,7 @@ A thin layer over the library ``tokenizers``; what it learns is one JSON file.
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 import re
@@ -175,6 +176,11 @@ class Tokens:
         """What stands behind each number; ``##`` marks a piece that goes on with a word."""
         numbers = numbers.tolist() if isinstance(numbers, torch.Tensor) else numbers
         return [self.inner.id_to_token(number) for number in numbers]
+
+    @property
+    def mark(self) -> str:
+        """By which this vocabulary is known again in files that belong to it."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
         """All of it, as JSON on few lines."""

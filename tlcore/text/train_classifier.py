@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -13,58 +12,18 @@ from torch import nn
 from tlcore import runtime, training
 from tlcore.runtime import nearest
 from tlcore.text.awd_lstm import AWDLSTM, CLASSIFIER
-from tlcore.text.batches import Bucketed, filled_up, flipped
+from tlcore.text.batches import Bucketed, filled_up
 from tlcore.text.classifier import Pooling, TextClassifier
 from tlcore.text.fine_tune import FACTOR
+from tlcore.text.fitted import Classifier, class_numbers, encoded
 from tlcore.text.language_model import LanguageModel, same_language
 from tlcore.text.reading import ARITHMETIC
-from tlcore.text.tokens import MOST_UNKNOWN, Tokens, shortened, some_text
+from tlcore.text.tokens import some_text
 from tlcore.training import Arithmetic, Epoch, History
 from tlcore.training.precision import fastest
 from tlcore.training.schedules import Schedule
 
 Unfreeze = Literal["gradual", "full", "last", "chain-thaw"]
-
-
-@dataclass
-class Classifier:
-    """Networks (one, or one for each direction of reading) and the tokens they know: texts in, classes out."""
-
-    nets: tuple[TextClassifier, ...]
-    tokens: tuple[Tokens, ...]
-    backward: tuple[bool, ...]
-    classes: tuple[str, ...]
-    max_len: int
-    histories: tuple[History, ...] = field(default=(), repr=False)
-
-    @torch.no_grad()
-    def predict_proba(self, texts: Sequence[str], *, batch_size: int = 64) -> torch.Tensor:
-        """Probabilities (N, C); of two directions the mean, as in the paper."""
-        made = [
-            self._probabilities(*each, texts, batch_size)
-            for each in zip(self.nets, self.tokens, self.backward, strict=True)
-        ]
-        return torch.stack(made).mean(0)
-
-    def predict(self, texts: Sequence[str], *, batch_size: int = 64) -> torch.Tensor:
-        """Class numbers (N,)."""
-        return self.predict_proba(texts, batch_size=batch_size).argmax(1)
-
-    def score(self, texts: Sequence[str], labels: Sequence[int] | torch.Tensor) -> float:
-        """Accuracy."""
-        labels = _class_numbers(texts, labels, "score")
-        return float((self.predict(texts) == labels).double().mean())
-
-    def _probabilities(
-        self, net: TextClassifier, tokens: Tokens, backward: bool, texts: Sequence[str], batch_size: int
-    ) -> torch.Tensor:
-        numbers = encoded(texts, tokens, backward, self.max_len, "predict")
-        device = net.body.bias.device
-        made = torch.zeros(len(numbers), len(self.classes))
-        net.eval()
-        for x, rows in Bucketed(numbers, torch.arange(len(numbers)), batch_size, shuffle=False):
-            made[rows] = net(x.to(device)).float().softmax(1).cpu()
-        return made
 
 
 def train_classifier(
@@ -179,7 +138,7 @@ def train_classifier(
         check = None
         if val is not None:
             val_texts = some_text(val[0], "train_classifier(val=…)")
-            val_y = _class_numbers(val_texts, val[1], "train_classifier(val=…)")
+            val_y = class_numbers(val_texts, val[1], "train_classifier(val=…)")
             if not 0 <= int(val_y.min()) <= int(val_y.max()) < len(names):
                 raise ValueError(f"train_classifier(val=…): class numbers from 0 to {len(names) - 1} are accepted")
             check = _batches(val_texts, val_y, one, max_len, 64, seed, shuffle=False)
@@ -246,22 +205,6 @@ def plan(unfreeze: Unfreeze, groups: int, epochs: int) -> Iterator[Thaw]:
     yield Thaw(everything[-1:] if unfreeze == "last" else everything, epochs - len(before), last=True)
 
 
-def encoded(
-    texts: Sequence[str], tokens: Tokens, backward: bool, max_len: int, what: str = "encoded"
-) -> list[torch.Tensor]:
-    """Numbers of each text, at most `max_len` of them, in the model's direction of reading."""
-    numbers = shortened(tokens.encode_all(texts, what), max_len, what)
-    odd = [n for n, one in enumerate(numbers) if len(one) == 1 or (one == tokens.unk).double().mean() > MOST_UNKNOWN]
-    if odd:
-        shown = ", ".join(map(str, odd[:6])) + (f" and {len(odd) - 6} more" if len(odd) > 6 else "")
-        warnings.warn(
-            f"{what}: the texts {shown} (counted from 0) are empty, or in a script that this vocabulary does not know; "
-            "what is said of them means nothing",
-            stacklevel=3,
-        )
-    return [flipped(one) for one in numbers] if backward else numbers
-
-
 def _thaw(groups: list[list[nn.Module]], free: tuple[int, ...]) -> None:
     for n, group in enumerate(groups):
         for module in group:
@@ -290,22 +233,10 @@ def _ways(arithmetic: Arithmetic | str, where: torch.device) -> tuple[Arithmetic
     return (Arithmetic(bf16=arithmetic == "bfloat16"),)
 
 
-def _class_numbers(texts: Sequence[str], labels: Sequence[int] | torch.Tensor, what: str) -> torch.Tensor:
-    try:
-        y = torch.as_tensor(labels)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"{what}: class numbers are expected as labels, such as [0, 1]; names go to classes="
-        ) from None
-    if y.ndim != 1 or y.is_floating_point() or len(y) != len(texts):
-        raise ValueError(f"{what}: {len(texts)} texts, labels {tuple(y.shape)} of {y.dtype}; one class number each")
-    return y.long()
-
-
 def _labels(
     texts: Sequence[str], labels: Sequence[int] | torch.Tensor, classes: Sequence[str]
 ) -> tuple[torch.Tensor, tuple[str, ...]]:
-    y = _class_numbers(texts, labels, "train_classifier")
+    y = class_numbers(texts, labels, "train_classifier")
     seen = sorted(set(y.tolist()))
     if len(seen) < 2:
         raise ValueError(f"train_classifier: all texts are of class {seen[0]}; a classifier needs two at least")

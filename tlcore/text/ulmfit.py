@@ -10,10 +10,11 @@ from __future__ import annotations
 from tlcore.text.awd_lstm import AWDLSTM, Dropouts
 from tlcore.text.classifier import TextClassifier
 from tlcore.text.fine_tune import fine_tune_lm
+from tlcore.text.fitted import Classifier
 from tlcore.text.language_model import LanguageModel
 from tlcore.text.pretrain import Recipe, pretrain_folder, pretrain_lm
 from tlcore.text.tokens import Tokens
-from tlcore.text.train_classifier import Classifier, train_classifier
+from tlcore.text.train_classifier import train_classifier
 from tlcore.text.vocabulary import transfer_vocabulary
 
 __all__ = [

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from tlcore import worlds
-from tlcore.text.procrustes import align, procrustes
+from tlcore.text.procrustes import Aligned, align, procrustes
 from tlcore.text.word2vec import SkipGram, WordVectors, _thinned, neighbours, split_words, train_word2vec
 
 SMALL = ["the cat drank milk", "a dog ate meat", "the kitten drank milk", "a puppy ate meat"] * 100
@@ -132,6 +132,21 @@ def test_two_languages_have_one_shape() -> None:
     found, held_back = align(a, b, pairs[::2]), pairs[1::2]
     chance = 1 / len(b)
     assert found.accuracy(held_back, among=10) > 20 * 10 * chance
+
+
+def test_two_corpora_of_one_language() -> None:
+    """Vectors of two corpora lie turned against each other; words that both know turn them back."""
+    one, other = (worlds.Language().sample(4000, seed=seed).inputs for seed in (1, 2))
+    a, b = (
+        train_word2vec(texts, dim=32, epochs=6, min_count=3, seed=seed, progress=False)
+        for seed, texts in enumerate((one, other))
+    )
+    pairs = [(word, word) for word in a.words if word in b]
+    found, held_back = align(a, b, pairs[::2]), pairs[1::2]
+    as_they_are = Aligned(a, b, torch.eye(32))
+    chance = 5 / len(b)
+    assert found.accuracy(held_back, among=5) > 50 * chance
+    assert as_they_are.accuracy(held_back, among=5) < 5 * chance
 
 
 def test_split_words() -> None:

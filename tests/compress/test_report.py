@@ -162,3 +162,4 @@ def test_bytes_are_judged_as_shares():
     with torch.no_grad():
         want = float((net(data.inputs / 255).argmax(1) == data.targets).double().mean())
     assert found["before"].accuracy == pytest.approx(want)
+    assert found["int8"].accuracy == pytest.approx(want, abs=0.03)  # its ranges are those of shares, too

@@ -199,6 +199,10 @@ def test_a_large_partner_does_not_help_by_longer_training() -> None:
     found = multitask.transfer_matrix(make, train, val, seeds=range(4), epochs=3, lr=0.01, device="cpu")
     assert abs(found.pairs["noise", "few"].difference) < 0.05
     assert mean(found.alone["few"]) > 0.7  # it has learned as long as with the other
+    with pytest.raises(ValueError, match="from 1 on"):
+        multitask.transfer_matrix(make, train, val, epochs=0)
+    with pytest.raises(ValueError, match="is empty"):
+        multitask.transfer_matrix(make, train | {"few": part(0, 1)}, val, epochs=1)
 
 
 @pytest.mark.parametrize("probe", [multitask.gradient_conflict, multitask.lookahead_affinity])

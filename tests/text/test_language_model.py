@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from tlcore import weights, worlds
 from tlcore.text import ulmfit
 from tlcore.text.fine_tune import fine_tune_lm
+from tlcore.text.language_model import same_language
 
 TEXTS = ["a cat sat on a mat", "a dog lay on a log"] * 30
 
@@ -83,6 +84,8 @@ def test_the_card_of_a_fine_tuned_model_is_its_own(shipped: ulmfit.LanguageModel
     card = json.loads((tmp_path / "mine.json").read_text())
     assert card["name"] == "mine" and card["parameters"] == sum(p.numel() for p in tuned.net.parameters())
     assert card["from"]["name"] == "lm-english" and not {"perplexity", "command", "data"} & card.keys()
+    assert tuned.tokens_a_word == card["tokens"] / card["words"]  # of its own pieces
+    assert ulmfit.transfer_vocabulary(shipped, tokens).lm.tokens_a_word is None
 
 
 def test_another_language_is_noticed(shipped: ulmfit.LanguageModel) -> None:
@@ -90,7 +93,11 @@ def test_another_language_is_noticed(shipped: ulmfit.LanguageModel) -> None:
     options = {"epochs": 1, "batch_size": 2, "device": "cpu", "progress": False}
     with pytest.warns(UserWarning, match=r"tokens a word, those that the language model has read 1\.5; they may be in"):
         fine_tune_lm(shipped, german, **options)
-    prose = worlds.docstrings(("sklearn",), count=4).inputs
+    prose = [*worlds.docstrings(("sklearn",), count=4).inputs, "Great film!", "No!"]
+    for short in (["Great film!", "Awful film."], ["Yes.", "No!"]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            same_language(shipped, short, shipped.tokens.encode_all(short, "test"), "test")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         tuned = fine_tune_lm(shipped, prose, **options)

@@ -141,6 +141,11 @@ def export(
 def load(path: str | Path, *, format: Format | None = None) -> Callable[[torch.Tensor], Any]:
     """What an exported file computes, as a function of a batch (N, ...).
 
+    Parameters
+    ----------
+    format
+        "torch" or "onnx"; default what the suffix says.
+
     Raises
     ------
     ValueError, ImportError
@@ -152,7 +157,10 @@ def load(path: str | Path, *, format: Format | None = None) -> Callable[[torch.T
         module = torch.export.load(path).module()
         return lambda x: module(x)
     if kind != "onnx":
-        raise ValueError(f"load({path.name!r}): files that end in .pt2 or .onnx are accepted")
+        raise ValueError(
+            f"load({path.name!r}, format={format!r}): files that end in .pt2 or .onnx are accepted, or others with "
+            "format='torch' or 'onnx'"
+        )
     (runtime,) = _need("onnxruntime")
     has = runtime.get_available_providers()
     wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in has]

@@ -88,7 +88,7 @@ def int8(model: nn.Module, *, data: Dataset | torch.Tensor | None = None, batch_
         for batch in inputs.split(batch_size):
             watched(batch.cpu())
         made = fx.convert_fx(watched)
-    _said(made, "torch has no 8-bit layer of that kind", set())
+    _said(made, "torch's default scheme has no 8-bit form for them", set())
     return made  # type: ignore[no-any-return]
 
 

@@ -164,10 +164,12 @@ def _hits(groups: list[Mapping[str, Network]], data: Data, size: int, device: to
     for x, y in Loader(data, size, shuffle=False) if isinstance(data, Dataset) else data:
         for nets, hits in zip(groups, found, strict=True):
             for name, net in nets.items():
+                if hits[name] is None:
+                    continue
                 out = _answers(net, x.to(device))
                 if not isinstance(out, torch.Tensor) or out.ndim != 2 or y.ndim != 1 or y.is_floating_point():
                     hits[name] = None
-                elif hits[name] is not None:
+                else:
                     hits[name].append(out.argmax(1).cpu() == y.cpu())
     return [{name: torch.cat(one) if one else None for name, one in hits.items()} for hits in found]
 
@@ -176,7 +178,10 @@ def _answers(net: Network, x: torch.Tensor) -> Any:
     """Outputs for x (N, ...); a file of one batch size gets parts of that size, the last one filled up."""
     if not isinstance(net, Exported) or net.batch is None:
         return net(x)
-    return torch.cat([net(_rows(part, net.batch))[: len(part)] for part in x.split(net.batch)])
+    made = [(net(_rows(part, net.batch)), len(part)) for part in x.split(net.batch)]
+    if not all(isinstance(out, torch.Tensor) for out, _ in made):
+        return None
+    return torch.cat([out[:count] for out, count in made])
 
 
 def _mean(hits: torch.Tensor | None) -> float | None:

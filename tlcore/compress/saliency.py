@@ -82,8 +82,8 @@ def saliency(
         So many of the data are used; None for all.
     damping
         Added to every H_kk. The formula knows the curvature at the weight only; where that is almost 0 a large weight
-        looks as if it cost nothing, though the loss may bend on the way to 0. With 0 the ranking is the paper's; the
-        larger it is, the more it is that by magnitude.
+        looks as if it cost nothing, though the loss may bend on the way to 0. With 0 the ranking of weights is the
+        paper's; the larger it is, the more it is that by magnitude. That of units stays: every gate is 1.
 
     Returns
     -------

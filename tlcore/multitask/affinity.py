@@ -156,8 +156,8 @@ def transfer_matrix(
         Builds a network for some tasks; torch was seeded before. The trunk is the same alone and together, so a task
         alone has it for itself.
     epochs
-        Passes through the largest task. Every run, alone or together, takes as many steps as these: a task must not
-        gain only because a larger partner makes its training longer.
+        Passes through the largest task, from 1 on. Every run, alone or together, takes about as many steps as these
+        (in whole passes of its own): a task must not gain only because a larger partner makes its training longer.
     seeds
         Of the network and of its batches.
     options
@@ -176,6 +176,11 @@ def transfer_matrix(
     if missing := [task for task in tasks if task not in val]:
         raise ValueError(f"transfer_matrix(val=…): no data for task {missing[0]!r}, which is trained")
 
+    if epochs < 1:
+        raise ValueError(f"transfer_matrix(epochs={epochs}): from 1 on is accepted")
+    torch.manual_seed(seeds[0])
+    for some in combinations(tasks, 2):
+        check_tasks({task: train[task] for task in some}, make(list(some)), "transfer_matrix", "train")
     kept = {name: options[name] for name in ("sampling",) if name in options}
     length = {
         some: len(TaskBatches({task: train[task] for task in some}, options.get("batch_size", 64), **kept))

@@ -13,6 +13,7 @@ from torch import nn
 from tlcore import runtime
 from tlcore.text.awd_lstm import Dropouts
 from tlcore.text.batches import Stream
+from tlcore.text.corpus import words
 from tlcore.text.language_model import LanguageModel, same_language
 from tlcore.text.reading import read
 from tlcore.text.tokens import Tokens, some_text
@@ -104,6 +105,8 @@ def fine_tune_lm(
         "fine_tuned": about | {"schedule": str(schedule), "last train loss": done.loss},
         "from": lm.card,  # its data, command and perplexities are not this model's
     }
+    if tokens is not None:  # nor is its number of tokens a word
+        made.card |= {"words": words(texts), "tokens": sum(map(len, numbers))}
     return made
 
 

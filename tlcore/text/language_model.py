@@ -60,9 +60,9 @@ class LanguageModel:
 
     @property
     def tokens_a_word(self) -> float | None:
-        """Of the texts that it was pre-trained on; None where the card does not say it."""
+        """Of the texts that it was pre-trained on, or fine-tuned on with other pieces; None where no card says it."""
         card = self.card
-        while "tokens" not in card and "from" in card:
+        while not {"tokens", "pieces"} & card.keys() and "from" in card:  # other pieces are other tokens
             card = card["from"]
         return card["tokens"] / card["words"] if {"tokens", "words"} <= card.keys() else None
 
@@ -205,7 +205,9 @@ class LanguageModel:
 
 def same_language(lm: LanguageModel, texts: Sequence[str], numbers: Sequence[torch.Tensor], what: str) -> None:
     """Warn where words fall into many more pieces than those of the texts that the model has read."""
-    own, here = lm.tokens_a_word, sum(map(len, numbers)) / max(1, words(texts))
+    marks = torch.tensor([lm.tokens.bos, lm.tokens.cap, lm.tokens.up])  # many where texts are short, in any language
+    pieces = sum(int((~torch.isin(one, marks)).sum()) for one in numbers)
+    own, here = lm.tokens_a_word, pieces / max(1, words(texts))
     if own and here > OTHER_LANGUAGE * own:
         warnings.warn(
             f"{what}: these texts take {here:.1f} tokens a word, those that the language model has read {own:.1f}; "

@@ -47,6 +47,6 @@ def transfer_vocabulary(lm: LanguageModel, tokens: Tokens) -> Transferred:
         state[name] = new
     net.load_state_dict(state)
     net.to(lm.device).train(lm.net.training)
-    card = {"parameters": sum(p.numel() for p in net.parameters()), "from": lm.card}
+    card = {"parameters": sum(p.numel() for p in net.parameters()), "pieces": len(tokens), "from": lm.card}
     moved = LanguageModel(net, tokens, lm.backward, card)
     return Transferred(moved, sum(number is not None for number in numbers))

@@ -255,9 +255,9 @@ def _typed() -> str:
 
     typed, given = ["tlcore"], iter(sys.argv[1:])
     for word in given:
-        name, equals, _ = word.partition("=")
+        name = word.partition("=")[0]
         if name in ("--root", "--out") or word.startswith("-o"):
-            if not equals and word in ("--root", "--out", "-o"):
+            if word in ("--root", "--out", "-o"):
                 next(given, None)
             typed += ["--root", "FOLDER"] if name == "--root" else []
         else:

@@ -204,11 +204,9 @@ def _same_classes(
     student: nn.Module, soft: SoftTargets, train: Any, val: Any, names: Sequence[str] | None, where: torch.device
 ) -> None:
     """One row is enough to see how many classes each side has."""
-    probe = Loader(train, 1, shuffle=False) if isinstance(train, Dataset) else train
-    state = train.state_dict() if isinstance(train, Loader) else None
+    known = train.data if isinstance(train, Loader) else train  # a loader itself would give one of its orders away
+    probe = Loader(known, 1, shuffle=False) if isinstance(known, Dataset) else known
     x = next(iter(probe))[0][:1].to(where)
-    if state is not None:
-        train.load_state_dict(state)  # the probe took one order
     with untouched(student):
         mine = student.eval()(x).shape[-1]
     theirs = [teacher(x).shape[-1] for teacher in soft.teachers]

@@ -101,7 +101,7 @@ def export(
     """
     check_model(model, "export")
     path = Path(path)
-    kind = format or next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
+    kind = _kind(path, format)
     if kind not in SUFFIXES:
         given = f"format={format!r}" if format else f"path={path.name!r}"
         raise ValueError(
@@ -138,6 +138,11 @@ def export(
     return Exported(path, kind, batch, seen, run)
 
 
+def _kind(path: Path, format: Format | None) -> Format | None:
+    """The format that was named, or else the one that the suffix tells."""
+    return format or next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
+
+
 def load(path: str | Path, *, format: Format | None = None) -> Callable[[torch.Tensor], Any]:
     """What an exported file computes, as a function of a batch (N, ...).
 
@@ -152,7 +157,7 @@ def load(path: str | Path, *, format: Format | None = None) -> Callable[[torch.T
         For another kind of file, or if onnxruntime is missing.
     """
     path = Path(path)
-    kind = format or next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
+    kind = _kind(path, format)
     if kind == "torch":
         module = torch.export.load(path).module()
         return lambda x: module(x)

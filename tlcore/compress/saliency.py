@@ -109,11 +109,11 @@ def saliency(
             model.eval()
             if method == "backprop":
                 second = backpropagated_diagonal(model, some, loss=loss)  # type: ignore[arg-type]
-                known = dict(model.named_parameters())
-                return {name: (second[name] + damping) * known[name].detach().square() / 2 for name in names}
-            problem = of_weights(model, names, loss)
-            second = diagonal(problem, some, method, per_row=PER_ROW, samples=samples, seed=seed)
-            return {name: (second[name] + damping) * problem.point[name].square() / 2 for name in names}
+            else:
+                problem = of_weights(model, names, loss)
+                second = diagonal(problem, some, method, per_row=PER_ROW, samples=samples, seed=seed)
+        known = dict(model.named_parameters())
+        return {name: (second[name] + damping) * known[name].detach().square() / 2 for name in names}
     found, alone = inner_units(model, layers, function="saliency")
     if layers is not None and alone:
         path, why = next(iter(alone.items()))

@@ -13,7 +13,7 @@ import torch
 
 from tlcore import plots
 from tlcore.anatomy.untouched import untouched
-from tlcore.multitask.batches import Loss, TaskBatches, Tasks, check_heads, check_tasks, default_loss, outputs
+from tlcore.multitask.batches import Loss, Sampling, TaskBatches, Tasks, check_heads, check_tasks, default_loss, outputs
 from tlcore.multitask.fit import evaluate, fit
 from tlcore.multitask.gradients import task_gradients
 from tlcore.multitask.matrix import TaskMatrix
@@ -132,6 +132,8 @@ def transfer_matrix(
     val: Tasks,
     *,
     epochs: int,
+    batch_size: int = 64,
+    sampling: Sampling = "equal",
     seeds: Iterable[int] = range(5),
     **options: Any,
 ) -> TransferMatrix:
@@ -160,7 +162,7 @@ def transfer_matrix(
         (in whole passes of its own): a task must not gain only because a larger partner makes its training longer.
     seeds
         Of the network and of its batches.
-    options
+    batch_size, sampling, options
         Of `multitask.fit`.
 
     Raises
@@ -181,9 +183,9 @@ def transfer_matrix(
     torch.manual_seed(seeds[0])
     for some in combinations(tasks, 2):
         check_tasks({task: train[task] for task in some}, make(list(some)), "transfer_matrix", "train")
-    kept = {name: options[name] for name in ("sampling",) if name in options}
+    batches: dict[str, Any] = {"batch_size": batch_size, "sampling": sampling}
     length = {
-        some: len(TaskBatches({task: train[task] for task in some}, options.get("batch_size", 64), **kept))
+        some: len(TaskBatches({task: train[task] for task in some}, **batches))
         for some in [*((task,) for task in tasks), *combinations(tasks, 2)]
     }
     steps = epochs * max(length.values())  # for all alike: a partner must not help by longer training
@@ -192,7 +194,7 @@ def transfer_matrix(
         torch.manual_seed(seed)
         model = copy.deepcopy(make(chosen))
         data, long = {task: train[task] for task in chosen}, max(1, round(steps / length[tuple(chosen)]))
-        fit(model, data, epochs=long, seed=seed, progress=False, **options)
+        fit(model, data, epochs=long, seed=seed, progress=False, **batches, **options)
         found = evaluate(model, {task: val[task] for task in chosen})
         for task, (_, accuracy) in found.items():
             if accuracy is None:

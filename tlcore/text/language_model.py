@@ -149,9 +149,11 @@ class LanguageModel:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.tokens.save(folder / f"{name}.tokens.json")
-        about = {"name": name} | self.card | {"name": name, "sizes": self.net.sizes}
-        about |= {"dropouts": asdict(self.net.dropouts), "backward": self.backward, "vocabulary": self.tokens.mark}
-        weights.write(folder / f"{name}.safetensors", half(self.net.state_dict()), about)
+        about = {
+            "name": name, "sizes": self.net.sizes, "dropouts": asdict(self.net.dropouts), "backward": self.backward,
+            "vocabulary": self.tokens.mark,
+        }  # fmt: skip
+        weights.write(folder / f"{name}.safetensors", half(self.net.state_dict()), self.card | about)
 
     @staticmethod
     def load(folder: str | Path, name: str = "lm", *, device: torch.device | str | None = None) -> LanguageModel:
@@ -185,7 +187,7 @@ class LanguageModel:
                 f"LanguageModel.load: {name}.tokens.json has {len(tokens)} pieces, {name}.safetensors weights for "
                 f"{there}; take the vocabulary that was saved with these weights"
             )
-        if card.get("vocabulary", tokens.mark) != tokens.mark:
+        if card.get("vocabulary") not in (None, tokens.mark):
             raise ValueError(
                 f"LanguageModel.load: {name}.tokens.json has other pieces than {name}.safetensors was trained with; "
                 "take the vocabulary that was saved with these weights"

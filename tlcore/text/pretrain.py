@@ -5,7 +5,6 @@ From the command line: ``tlcore pretrain lm --root FOLDER_OF_TEXT``.
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from tlcore.text.corpus import read_folder, words
 from tlcore.text.keep import Keeper
 from tlcore.text.language_model import LanguageModel, half
 from tlcore.text.reading import Reading, read
-from tlcore.text.tokens import Tokens, some_text
+from tlcore.text.tokens import Tokens, mark, some_text
 
 GLIMPSE = 20_000  # words of each held-out text that are looked at after every epoch
 
@@ -109,7 +108,7 @@ def pretrain_lm(
     texts = some_text(texts, "pretrain_lm")
     _check(recipe)
     where = runtime.device() if device is None else torch.device(device)
-    about = {"text": _mark("\0".join(texts)), "pieces": tokens.mark if tokens else "learnt from the text"}
+    about = {"text": mark("\0".join(texts)), "pieces": tokens.mark if tokens else "learnt from the text"}
     keeper = Keeper(checkpoint, asdict(recipe) | about, minutes=minutes) if checkpoint else None
     saved = keeper.read() if keeper else None
     if saved:
@@ -179,10 +178,6 @@ def pretrain_folder(
     lm.card = {"name": name, "data": corpus.origin, "perplexity": found, "command": command} | lm.card
     lm.save(out, name)
     return lm.card
-
-
-def _mark(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _card(recipe: Recipe, lm: LanguageModel, stream: Stream, done: Reading, count: int) -> dict[str, Any]:

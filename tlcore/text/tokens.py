@@ -180,7 +180,7 @@ class Tokens:
     @property
     def mark(self) -> str:
         """By which this vocabulary is known again in files that belong to it."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+        return mark(self.to_json())
 
     def to_json(self) -> str:
         """All of it, as JSON on few lines."""
@@ -219,6 +219,15 @@ class Tokens:
         return isinstance(other, Tokens) and self.to_json() == other.to_json()
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def mark(text: str) -> str:
+    """By which a text is known again: sixteen digits.
+
+    >>> mark("a cat")
+    '51e4674156077982'
+    """
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def shortened(numbers: Sequence[torch.Tensor], max_len: int, what: str) -> list[torch.Tensor]:
